@@ -1,0 +1,46 @@
+"""QuinkGL: peers train one model together over their own encrypted transport, with no server.
+
+Every public name is importable from here and is loaded on first use (PEP 562), so that `import quinkgl` loads
+no event loop, no deep-learning framework and no SciPy. A name whose package is an optional extra raises
+ImportError with the `pip install` line where the extra is missing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from quinkgl._exports import EXPORTS, EXTRAS
+from quinkgl._version import __version__
+
+__all__ = ["__version__", *EXPORTS]  # noqa: PLE0604  the table holds names only; a test walks every one
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module that defines it.
+
+    Raises:
+        AttributeError: there is no such public name.
+        ImportError: the name needs an optional extra that is not installed; the message says how to install it.
+    """
+    module_name = EXPORTS.get(name)
+    if module_name is None:
+        raise AttributeError(f"module 'quinkgl' has no attribute {name!r}")
+    try:
+        value = getattr(importlib.import_module(module_name), name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        extra = EXTRAS.get(missing)
+        if extra is None:
+            raise
+        raise ImportError(
+            f"quinkgl.{name} needs the package {missing!r}, which is not installed: pip install 'quinkgl[{extra}]'",
+            name=missing,
+        ) from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Names for completion: the public ones and what is loaded already."""
+    return sorted({*globals(), *EXPORTS})
