@@ -1,7 +1,7 @@
 """Measure the branch coverage of the protocol side, package by package, and fail below the gate.
 
-Runs the tests of `wire`, `crypto`, `transport` and `protocol` alone, so that code counts as covered only where its
-own tests reach it and not because a driver happened to run through it.
+Runs the tests of `wire`, `crypto`, `transport` and `protocol` alone, so that code counts as covered only where
+its own tests reach it and not because a driver happened to run through it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def main() -> None:
     for package in PACKAGES:
         value = percent(report, package)
         failed |= value < MINIMUM_PERCENT
-        print(f"{'ok  ' if value >= MINIMUM_PERCENT else 'LOW '} quinkgl.{package:<10} {value:6.2f} % (gate {MINIMUM_PERCENT} %)")
+        verdict = "ok " if value >= MINIMUM_PERCENT else "LOW"
+        print(f"{verdict} quinkgl.{package:<10} {value:6.2f} % (gate {MINIMUM_PERCENT} %)")
     raise SystemExit(1 if failed else 0)
 
 

@@ -21,7 +21,7 @@ def __getattr__(name: str) -> Any:
 
     Raises:
         AttributeError: there is no such public name.
-        ImportError: the name needs an optional extra that is not installed; the message says how to install it.
+        ImportError: the name needs an extra that is not installed; the message says how to install it.
     """
     module_name = EXPORTS.get(name)
     if module_name is None:
@@ -34,7 +34,7 @@ def __getattr__(name: str) -> Any:
         if extra is None:
             raise
         raise ImportError(
-            f"quinkgl.{name} needs the package {missing!r}, which is not installed: pip install 'quinkgl[{extra}]'",
+            f"quinkgl.{name} needs {missing!r}, which is not installed: pip install 'quinkgl[{extra}]'",
             name=missing,
         ) from error
     globals()[name] = value
