@@ -1,4 +1,4 @@
-"""What import-linter cannot see: the core has no clock, no randomness of its own and no order that hashing decides."""
+"""What import-linter cannot see: the core has no clock, no randomness, no order that hashing decides."""
 
 from __future__ import annotations
 
@@ -18,9 +18,22 @@ CORE = sorted(
 WITHOUT_NUMPY = ("crypto", "protocol", "wire")
 
 BANNED_MODULES = frozenset(
-    "asyncio concurrent datetime multiprocessing os random secrets select selectors signal socket ssl subprocess "
-    "threading time trio uuid".split()
+    [
+        *(
+            "asyncio",
+            "concurrent",
+            "datetime",
+            "multiprocessing",
+            "os",
+            "random",
+            "secrets",
+            "select",
+            "selectors",
+        ),
+        *("signal", "socket", "ssl", "subprocess", "threading", "time", "trio", "uuid"),
+    ]
 )
+ORDERED_CALLS = frozenset({"list", "tuple", "iter", "enumerate", "zip", "map", "filter", "next"})
 BANNED_CALLS = frozenset(
     {"urandom", "getrandom", "SystemRandom", "input", "open", "breakpoint", "id", "hash"}
 )
@@ -61,9 +74,8 @@ def _iterated(node: ast.AST) -> list[ast.expr]:
         return [node.iter]
     if isinstance(node, ast.Starred):
         return [node.value]
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        if node.func.id in {"list", "tuple", "iter", "enumerate", "zip", "map", "filter", "next"}:
-            return list(node.args)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ORDERED_CALLS:
+        return list(node.args)
     return []
 
 

@@ -1,7 +1,7 @@
 """Measure the branch coverage of the protocol side, package by package, and fail below the gate.
 
-Runs the tests of `wire`, `crypto`, `transport` and `protocol` alone, so that code counts as covered only where
-its own tests reach it and not because a driver happened to run through it.
+Runs the tests of `wire`, `crypto`, `transport` and `protocol` alone, so that code counts as covered only
+where its own tests reach it and not because a driver happened to run through it.
 """
 
 from __future__ import annotations
