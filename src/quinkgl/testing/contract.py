@@ -290,7 +290,7 @@ def _check_event(event: object) -> None:
 
 
 def assert_refuses_reentry(machine: Any, call: Callable[[], object], *, now: float) -> None:
-    """Run ``call``, a call of ``machine``, and call the machine again inside it: RuntimeError must come (rule 8).
+    """Run ``call``, a call of ``machine``, and call the machine again inside it: it must refuse (rule 8).
 
     The attempt is made from a profiling hook at every function that ``call`` enters, which is where a
     callback or another thread would come in.
