@@ -1,0 +1,122 @@
+"""Manifest files: whole or not at all on writing, bounded on reading."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from quinkgl.manifest.canonical import MAX_FILE_BYTES
+from quinkgl.manifest.errors import ErrorName, ManifestError
+from quinkgl.manifest.signing import verify_manifest
+from quinkgl.manifest.swarm_manifest import SwarmManifest
+
+
+def load_manifest_file(
+    path: str | os.PathLike[str],
+    *,
+    expected_swarm_id: str | None = None,
+    check_signature: bool = True,
+    unix_now: float | None = None,
+) -> SwarmManifest:
+    """Read and validate a `.qgl` file.
+
+    Args:
+        path: the file.
+        expected_swarm_id: the id (hex) that the content must have; None takes any.
+        check_signature: refuse a signature that does not verify. A file without one is taken all the same;
+            whether an unsigned manifest is trusted is the caller's policy.
+        unix_now: the current unix time, to refuse an expired manifest; None does not look at the expiry.
+
+    Raises:
+        ManifestError: the content is not a manifest, or not the expected one; the context names the file.
+        OSError: the file cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        data = file.read(MAX_FILE_BYTES + 1)
+    try:
+        manifest = SwarmManifest.from_json(data, unix_now=unix_now)
+        if expected_swarm_id is not None:
+            check_swarm_id(manifest, expected_swarm_id)
+        if check_signature:
+            _check_signature(manifest)
+    except ManifestError as error:
+        raise error.with_context(path=os.fspath(path)) from None
+    return manifest
+
+
+def _check_signature(manifest: SwarmManifest) -> None:
+    if manifest.signature is not None and not verify_manifest(manifest):
+        raise ManifestError(
+            ErrorName.ERR_SIGNATURE_INVALID,
+            {
+                "field": "signature",
+                "reason": f"does not verify under {manifest.creator_pubkey}",
+                "hint": "the file was changed after signing; get it from its creator again",
+            },
+        )
+
+
+def check_swarm_id(manifest: SwarmManifest, expected: str) -> None:
+    """Refuse a manifest that is not the one that was asked for.
+
+    Raises:
+        ManifestError: ERR_MANIFEST_HASH_MISMATCH.
+    """
+    actual = manifest.manifest_hash()
+    if actual != expected:
+        raise ManifestError(
+            ErrorName.ERR_MANIFEST_HASH_MISMATCH,
+            {
+                "reason": f"has swarm id {actual}, not {expected[:80]}",
+                "hint": "this is another swarm's manifest, or it was changed",
+                "expected": expected,
+                "actual": actual,
+            },
+        )
+
+
+def write_atomically(
+    path: str | os.PathLike[str], data: bytes, *, mode: int = 0o666, overwrite: bool = True
+) -> None:
+    """Write a file so that, whatever happens, its name holds the old content or the new one, on disk.
+
+    A symbolic link at `path` is replaced, never followed.
+
+    Args:
+        path: where the content goes.
+        data: the content.
+        mode: permission bits of the new file, before the umask.
+        overwrite: False refuses a name that exists.
+
+    Raises:
+        FileExistsError: the name exists and `overwrite` is False.
+        OSError: the folder cannot be written.
+    """
+    target = Path(path)
+    scratch = target.with_name(f".{target.name[:64]}.{secrets.token_hex(8)}.tmp")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if overwrite:
+            scratch.replace(target)
+        else:
+            os.link(scratch, target)  # fails if the name exists, with no moment between test and deed
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            scratch.unlink()
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself durable, where the system lets a folder be opened."""
+    with contextlib.suppress(OSError):  # Windows cannot; the content is synced all the same
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
