@@ -1,0 +1,127 @@
+"""The header of a model update, and the gossip channel's messages (``spec/11-gossip.md``).
+
+The header is the payload of a COSE_Sign1 that the author has signed; it travels in the OFFER of an object.
+This module knows the payload, not the signature. Kinds 1 and 2 of the channel are reserved for pulling an
+update and for proofs of equivocation; version 1 sends none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from quinkgl.wire.cbor import Buffer, bstr, decode_untrusted, map_value, uint
+from quinkgl.wire.limits import CONSTANTS, HARD, LIMITS
+from quinkgl.wire.messages.schema import Schema, kind_untrusted, unknown_kind_untrusted
+
+MAX_ROUND = (1 << 32) - 1
+MAX_SAMPLE_COUNT = (1 << 53) - 1
+NONCE_BYTES = 16
+
+_SWARM, _AUTHOR, _ROUND, _ROOT, _SIZE, _CODEC, _SAMPLES, _PARAMS, _METADATA = range(9)
+_ISSUED, _NONCE, _INCARNATION, _BASE = range(9, 13)
+_HASH = bstr(32, 32)
+_KEY = bstr(CONSTANTS.key_bytes, CONSTANTS.key_bytes)
+_WHERE = "gossip message"
+
+_HEADER_SCHEMA = Schema(
+    "update header",
+    LIMITS.header_bytes,
+    required={
+        _SWARM: _HASH,
+        _AUTHOR: _KEY,
+        _ROUND: uint(MAX_ROUND),
+        _ROOT: _HASH,
+        _SIZE: uint(HARD.object_bytes, 1),
+        _CODEC: uint(0xFF),
+        _SAMPLES: uint(MAX_SAMPLE_COUNT),
+        _PARAMS: map_value(16),
+        _METADATA: map_value(16),
+        _ISSUED: uint((1 << 53) - 1),
+        _NONCE: bstr(NONCE_BYTES, NONCE_BYTES),
+        _INCARNATION: uint((1 << 53) - 1),
+    },
+    optional={_BASE: _HASH},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateHeader:
+    """What an author says about one update, and signs.
+
+    ``round`` grows within one ``incarnation`` of the author, and the incarnation with each start of its node
+    (milliseconds since 1970, or more); ``root`` is the Merkle root of the body and ``size`` its bytes;
+    ``codec`` (``spec/registries/codecs.toml``) and ``params`` tell how to read it; ``sample_count`` is a
+    claim; ``metadata`` is for the aggregation rule; ``issued`` is in seconds since 1970 and informs people
+    only; ``base`` is the root of the update that this one is a difference to, or None.
+    """
+
+    swarm_id: bytes
+    author: bytes
+    round: int
+    root: bytes
+    size: int
+    codec: int
+    sample_count: int
+    issued: int
+    nonce: bytes
+    incarnation: int
+    params: Mapping[int, Any] = field(default_factory=dict)
+    metadata: Mapping[int, Any] = field(default_factory=dict)
+    base: bytes | None = None
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Where the update stands in the sequence of its author's: incarnation, then round."""
+        return self.incarnation, self.round
+
+
+def encode_update_header(header: UpdateHeader) -> bytes:
+    """Encode the payload of a signed header; LocalProtocolError for a field outside its bounds."""
+    fields: dict[int, object] = {
+        _SWARM: header.swarm_id,
+        _AUTHOR: header.author,
+        _ROUND: header.round,
+        _ROOT: header.root,
+        _SIZE: header.size,
+        _CODEC: header.codec,
+        _SAMPLES: header.sample_count,
+        _PARAMS: header.params,
+        _METADATA: header.metadata,
+        _ISSUED: header.issued,
+        _NONCE: header.nonce,
+        _INCARNATION: header.incarnation,
+    }
+    if header.base is not None:
+        fields[_BASE] = header.base
+    return _HEADER_SCHEMA.encode(fields)
+
+
+def decode_update_header_untrusted(payload: Buffer) -> UpdateHeader:
+    """Read the payload of a header; RemoteProtocolError for anything that the schema refuses."""
+    fields = _HEADER_SCHEMA.decode_untrusted(payload)
+    return UpdateHeader(
+        swarm_id=fields[_SWARM],
+        author=fields[_AUTHOR],
+        round=fields[_ROUND],
+        root=fields[_ROOT],
+        size=fields[_SIZE],
+        codec=fields[_CODEC],
+        sample_count=fields[_SAMPLES],
+        issued=fields[_ISSUED],
+        nonce=fields[_NONCE],
+        incarnation=fields[_INCARNATION],
+        params=fields[_PARAMS],
+        metadata=fields[_METADATA],
+        base=fields.get(_BASE),
+    )
+
+
+def decode_gossip_message_untrusted(data: Buffer) -> None:
+    """Judge a message of the gossip channel, of which version 1 has none.
+
+    A kind from 64 up passes; RemoteProtocolError for any other, and for what is no message at all.
+    """
+    value = decode_untrusted(data, max_bytes=LIMITS.control_message_bytes, where=_WHERE)
+    unknown_kind_untrusted(kind_untrusted(value, where=_WHERE), where=_WHERE)
