@@ -1,0 +1,347 @@
+"""The Noise handshake: Noise Protocol Framework, revision 34, over X25519, SHA-256 and AES-256-GCM.
+
+The three objects are those of section 5. A message is written and read in two steps, because what a peer
+signs is the handshake hash between them: first the tokens (public keys and Diffie-Hellman), then the
+payload::
+
+    message = state.write_tokens()          rest = state.read_tokens_untrusted(message)
+    ... sign state.handshake_hash ...       ... remember state.handshake_hash ...
+    message += state.write_payload(data)    data = state.read_payload_untrusted(rest)
+
+Reading is a transaction: a message that fails leaves the state as it was before, so a forged datagram cannot
+end a handshake that an authentic one may still complete.
+
+The session uses ``Noise_XXpsk0+psk3_25519_AESGCM_SHA256``; the other patterns and ChaCha20-Poly1305 are here
+because the published test vectors speak them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from enum import Enum
+from struct import Struct
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+
+from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from quinkgl.wire.limits import CONSTANTS
+
+_KEY_BYTES = CONSTANTS.key_bytes
+_TAG_BYTES = CONSTANTS.tag_bytes
+_MAX_MESSAGE_BYTES = 65535  # section 3
+
+_CIPHERS: dict[str, tuple[type[AESGCM | ChaCha20Poly1305], Callable[[int], bytes]]] = {
+    "AESGCM": (AESGCM, Struct(">4xQ").pack),  # section 12.4
+    "ChaChaPoly": (ChaCha20Poly1305, Struct("<4xQ").pack),  # section 12.3
+}
+
+
+class _Token(Enum):
+    """Steps of a message (section 7.1). A pair names the initiator's key, then the responder's."""
+
+    E = "e"
+    S = "s"
+    EE = "ee"
+    ES = "es"
+    SE = "se"
+    PSK = "psk"
+
+
+_PATTERNS: dict[str, tuple[tuple[_Token, ...], ...]] = {
+    "NN": ((_Token.E,), (_Token.E, _Token.EE)),
+    "XX": ((_Token.E,), (_Token.E, _Token.EE, _Token.S, _Token.ES), (_Token.S, _Token.SE)),
+}
+"""Tokens of each message (section 7.5); the initiator writes the first, then they take turns."""
+
+
+def _pattern(name: str) -> tuple[tuple[_Token, ...], ...]:
+    """Return the messages of a pattern with its psk modifiers (section 9.4): ``"XXpsk0+psk3"``."""
+    base, *places = name.replace("+", "").split("psk")
+    messages = [list(tokens) for tokens in _PATTERNS[base]]
+    for place in map(int, places):
+        if place == 0:
+            messages[0].insert(0, _Token.PSK)
+        else:
+            messages[place - 1].append(_Token.PSK)
+    return tuple(map(tuple, messages))
+
+
+def _hkdf(chaining_key: bytes, material: bytes, outputs: int) -> list[bytes]:
+    """HKDF of section 4.3: two or three 32-byte outputs."""
+    key = hmac.digest(chaining_key, material, "sha256")
+    made: list[bytes] = []
+    last = b""
+    for index in range(1, outputs + 1):
+        last = hmac.digest(key, last + bytes((index,)), "sha256")
+        made.append(last)
+    return made
+
+
+def _misuse(message: str) -> LocalProtocolError:
+    return LocalProtocolError(ErrorCode.E_USAGE, message, layer="crypto")
+
+
+def _broken(message: str) -> RemoteProtocolError:
+    return RemoteProtocolError(ErrorCode.E_HS_DECRYPT, message, layer="crypto", section="H-020")
+
+
+class _SymmetricState:
+    """Chaining key, handshake hash, and the CipherState that both feed (sections 5.1 and 5.2)."""
+
+    __slots__ = ("_aead", "_cipher", "_nonce", "chaining_key", "counter", "handshake_hash", "key")
+
+    def __init__(self, protocol_name: bytes, cipher: str) -> None:
+        padded = protocol_name.ljust(_KEY_BYTES, b"\x00")
+        self.handshake_hash = padded if len(padded) == _KEY_BYTES else hashlib.sha256(protocol_name).digest()
+        self.chaining_key = self.handshake_hash
+        self.key: bytes | None = None
+        self.counter = 0
+        self._cipher, self._nonce = _CIPHERS[cipher]
+
+    def snapshot(self) -> tuple[bytes, bytes, bytes | None, int]:
+        return self.handshake_hash, self.chaining_key, self.key, self.counter
+
+    def restore(self, snapshot: tuple[bytes, bytes, bytes | None, int]) -> None:
+        self.handshake_hash, self.chaining_key, self.key, self.counter = snapshot
+
+    def mix_hash(self, data: bytes) -> None:
+        self.handshake_hash = hashlib.sha256(self.handshake_hash + data).digest()
+
+    def mix_key(self, material: bytes) -> None:
+        self.chaining_key, self.key = _hkdf(self.chaining_key, material, 2)
+        self.counter = 0
+
+    def mix_key_and_hash(self, material: bytes) -> None:
+        self.chaining_key, hashed, self.key = _hkdf(self.chaining_key, material, 3)
+        self.mix_hash(hashed)
+        self.counter = 0
+
+    def encrypt_and_hash(self, plaintext: bytes) -> bytes:
+        if self.key is None:
+            ciphertext = plaintext
+        else:
+            ciphertext = self._cipher(self.key).encrypt(
+                self._nonce(self.counter), plaintext, self.handshake_hash
+            )
+            self.counter += 1
+        self.mix_hash(ciphertext)
+        return ciphertext
+
+    def decrypt_and_hash(self, ciphertext: bytes) -> bytes:
+        """Raise InvalidTag where the ciphertext is not authentic."""
+        if self.key is None:
+            plaintext = ciphertext
+        else:
+            plaintext = self._cipher(self.key).decrypt(
+                self._nonce(self.counter), ciphertext, self.handshake_hash
+            )
+            self.counter += 1
+        self.mix_hash(ciphertext)
+        return plaintext
+
+
+class Turn(Enum):
+    """What a handshake expects next."""
+
+    WRITE_TOKENS = "write_tokens"
+    WRITE_PAYLOAD = "write_payload"
+    READ_TOKENS = "read_tokens_untrusted"
+    READ_PAYLOAD = "read_payload_untrusted"
+    SPLIT = "split"
+
+
+class HandshakeState:
+    """One side of one handshake (section 5.3).
+
+    ``pattern`` names it with its psk modifiers (``"XXpsk0+psk3"``); ``psks`` holds one 32-byte key for each
+    psk token, in their order; ``static`` and ``ephemeral`` are fresh keys that nothing else uses.
+    ``remote_static`` is the other side's static key once a message has brought it. Calling a method out of
+    turn raises LocalProtocolError (E_USAGE) and changes nothing; ``turn`` says whose turn it is.
+    """
+
+    __slots__ = (
+        "_before",
+        "_ephemeral",
+        "_initiator",
+        "_messages",
+        "_position",
+        "_psk_position",
+        "_psks",
+        "_remote_ephemeral",
+        "_static",
+        "_symmetric",
+        "remote_static",
+        "turn",
+    )
+
+    def __init__(
+        self,
+        pattern: str,
+        *,
+        initiator: bool,
+        prologue: bytes,
+        static: X25519PrivateKey,
+        psks: tuple[bytes, ...],
+        ephemeral: X25519PrivateKey,
+        cipher: str = "AESGCM",
+    ) -> None:
+        self._messages = _pattern(pattern)
+        wanted = sum(tokens.count(_Token.PSK) for tokens in self._messages)
+        if len(psks) != wanted or any(len(psk) != _KEY_BYTES for psk in psks):
+            raise _misuse(f"{pattern} takes {wanted} pre-shared keys of {_KEY_BYTES} bytes")
+        self._symmetric = _SymmetricState(f"Noise_{pattern}_25519_{cipher}_SHA256".encode("ascii"), cipher)
+        self._symmetric.mix_hash(prologue)
+        self._initiator = initiator
+        self._static = static
+        self._ephemeral = ephemeral
+        self._psks = psks
+        self._psk_position = 0
+        self._position = 0
+        self._remote_ephemeral: bytes | None = None
+        self.remote_static: bytes | None = None
+        self.turn = Turn.WRITE_TOKENS if initiator else Turn.READ_TOKENS
+        self._before = self._snapshot()
+
+    @property
+    def handshake_hash(self) -> bytes:
+        """Hash of everything so far, 32 bytes; after the last message it names the session (section 11.2)."""
+        return self._symmetric.handshake_hash
+
+    # --- writing ---
+
+    def write_tokens(self) -> bytes:
+        """Return the first part of our message: public keys, each encrypted where a key is already agreed."""
+        self._take(Turn.WRITE_TOKENS)
+        out = b""
+        for token in self._messages[self._position]:
+            if token is _Token.E:
+                public = self._ephemeral.public_key().public_bytes_raw()
+                out += public
+                self._mix_ephemeral(public)
+            elif token is _Token.S:
+                out += self._symmetric.encrypt_and_hash(self._static.public_key().public_bytes_raw())
+            else:
+                self._mix(token)
+        self.turn = Turn.WRITE_PAYLOAD
+        return out
+
+    def write_payload(self, payload: bytes) -> bytes:
+        """Return the second part of our message, ``payload`` encrypted where a key is already agreed."""
+        self._take(Turn.WRITE_PAYLOAD)
+        ciphertext = self._symmetric.encrypt_and_hash(payload)
+        self._advance(Turn.READ_TOKENS)
+        return ciphertext
+
+    # --- reading ---
+
+    def read_tokens_untrusted(self, message: bytes | bytearray | memoryview) -> bytes:
+        """Read the first part of the other side's message; return the rest, the payload's ciphertext.
+
+        Raises RemoteProtocolError (E_HS_DECRYPT) for a message that is too short or too long, not authentic,
+        or whose public key has small order (RFC 7748 section 6.1); the state is then as before.
+        """
+        self._take(Turn.READ_TOKENS)
+        rest = bytes(message)
+        if len(rest) > _MAX_MESSAGE_BYTES:
+            raise _broken(f"a handshake message of {len(rest)} bytes")
+        self._before = self._snapshot()
+        try:
+            for token in self._messages[self._position]:
+                rest = self._read(token, rest)
+        except InvalidTag:
+            self._restore()
+            raise _broken("a static key that is not authentic") from None
+        except RemoteProtocolError:
+            self._restore()
+            raise
+        self.turn = Turn.READ_PAYLOAD
+        return rest
+
+    def read_payload_untrusted(self, rest: bytes) -> bytes:
+        """Return the payload of the message whose first part was just read.
+
+        Raises RemoteProtocolError (E_HS_DECRYPT) where it is not authentic; the state is then as it was
+        before the whole message, and expects another one.
+        """
+        self._take(Turn.READ_PAYLOAD)
+        try:
+            payload = self._symmetric.decrypt_and_hash(rest)
+        except InvalidTag:
+            self._restore()
+            self.turn = Turn.READ_TOKENS
+            raise _broken("a handshake payload that is not authentic") from None
+        self._advance(Turn.WRITE_TOKENS)
+        return payload
+
+    # --- the end ---
+
+    def split(self) -> tuple[bytes, bytes]:
+        """Return the session's two 32-byte keys: the initiator's for sending, then the responder's."""
+        self._take(Turn.SPLIT)
+        initiator_key, responder_key = _hkdf(self._symmetric.chaining_key, b"", 2)
+        return initiator_key, responder_key
+
+    # --- inside ---
+
+    def _take(self, turn: Turn) -> None:
+        if self.turn is not turn:
+            raise _misuse(f"{turn.value} out of turn: the handshake expects {self.turn.value}")
+
+    def _advance(self, following: Turn) -> None:
+        self._position += 1
+        self.turn = following if self._position < len(self._messages) else Turn.SPLIT
+
+    def _snapshot(
+        self,
+    ) -> tuple[tuple[bytes, bytes, bytes | None, int], bytes | None, bytes | None, int]:
+        return self._symmetric.snapshot(), self._remote_ephemeral, self.remote_static, self._psk_position
+
+    def _restore(self) -> None:
+        symmetric, self._remote_ephemeral, self.remote_static, self._psk_position = self._before
+        self._symmetric.restore(symmetric)
+
+    def _read(self, token: _Token, rest: bytes) -> bytes:
+        """Process one token of an incoming message; return what follows its field."""
+        if token is _Token.E:
+            field, rest = self._cut(rest, _KEY_BYTES)
+            self._remote_ephemeral = field
+            self._mix_ephemeral(field)
+        elif token is _Token.S:
+            sealed = _KEY_BYTES if self._symmetric.key is None else _KEY_BYTES + _TAG_BYTES
+            field, rest = self._cut(rest, sealed)
+            self.remote_static = self._symmetric.decrypt_and_hash(field)
+        else:
+            self._mix(token)
+        return rest
+
+    @staticmethod
+    def _cut(rest: bytes, size: int) -> tuple[bytes, bytes]:
+        if len(rest) < size:
+            raise _broken("a handshake message that ends inside a public key")
+        return rest[:size], rest[size:]
+
+    def _mix_ephemeral(self, public: bytes) -> None:
+        self._symmetric.mix_hash(public)
+        if self._psks:  # section 9.2: the first message needs randomness of its own under a fixed key
+            self._symmetric.mix_key(public)
+
+    def _mix(self, token: _Token) -> None:
+        """Process a token that has no field: a pre-shared key or a Diffie-Hellman operation."""
+        if token is _Token.PSK:
+            self._symmetric.mix_key_and_hash(self._psks[self._psk_position])
+            self._psk_position += 1
+            return
+        ours, theirs = token.value[0], token.value[1]
+        if not self._initiator:
+            ours, theirs = theirs, ours
+        private = self._ephemeral if ours == "e" else self._static
+        public = (self._remote_ephemeral if theirs == "e" else self.remote_static) or b""
+        try:
+            shared = private.exchange(X25519PublicKey.from_public_bytes(public))
+        except ValueError:  # the result is all zero
+            raise _broken("a public key of small order") from None
+        self._symmetric.mix_key(shared)
