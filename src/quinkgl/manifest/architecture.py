@@ -13,7 +13,7 @@ _BUFFER = "__buffer__."
 
 
 def compute_arch_hash(model: Any) -> str:
-    """Return `sha256:` and the hex hash of a model's architecture, as a manifest's `model.arch_hash` takes it.
+    """Return `sha256:` and the hex hash of a model's architecture, as a manifest's `model.arch_hash` has it.
 
     Hashed is the canonical JSON of `{"framework": …, "tensors": [[name, dtype, shape], …]}`, sorted by name.
     For a PyTorch module (or a wrapper that holds one as `.model`) these are its parameters, and its buffers
@@ -54,8 +54,8 @@ def _weights(model: Any) -> Mapping[str, Any]:
     weights = get_weights() if callable(get_weights) else None
     if not isinstance(weights, Mapping):
         raise TypeError(
-            "compute_arch_hash needs a torch.nn.Module, an object whose get_weights() gives a mapping of names "
-            f"to arrays, or such a mapping; got {type(model).__name__}"
+            "compute_arch_hash needs a torch.nn.Module, an object whose get_weights() gives a mapping of "
+            f"names to arrays, or such a mapping; got {type(model).__name__}"
         )
     return weights
 

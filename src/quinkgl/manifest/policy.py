@@ -186,7 +186,7 @@ class DataPolicy(Record):
         return hashlib.sha256(canonical_json(self.to_dict())).hexdigest()
 
     def apply_join_policy(self) -> None:
-        """Check what the privacy level demands of a member that joins; only `strict` demands more than the schema.
+        """Check what the privacy level demands of who joins; only `strict` asks for more than the schema.
 
         Raises:
             FieldError: `strict` with too little noise, with exact labels or with label keys in clear.

@@ -127,7 +127,7 @@ def integer(minimum: int | None = None, maximum: int | None = None) -> Rule:
 
 
 def number(minimum: float | None = None, maximum: float | None = None, *, above: float | None = None) -> Rule:
-    """Admit a finite int or float within the bounds (`above` itself excluded), kept as the type it came in."""
+    """Admit a finite int or float within the bounds (`above` itself excluded), kept as the type it is."""
 
     def rule(value: object) -> int | float:
         if type(value) is not int and type(value) is not float:
