@@ -23,6 +23,7 @@ class Limits:
     init_min_datagram_bytes: int
     unvalidated_factor: int
     half_open: int
+    half_open_lifetime_s: float
     half_open_per_prefix: int
     init_rate_per_prefix_per_s: int
     init_rate_total_per_s: int

@@ -1,0 +1,46 @@
+"""Transport: secure sessions over datagrams, many peers on one address.
+
+``Endpoint`` is the socket-level machine, ``Connection`` one session with one peer, ``ObjectExchange`` the transfers of
+one session. All are pure: datagrams and time in; datagrams, events and a deadline out.
+"""
+
+from __future__ import annotations
+
+from quinkgl.transport.connection import ConnectionConfig, ConnectionState
+from quinkgl.transport.endpoint import Endpoint, EndpointConfig
+from quinkgl.transport.events import (
+    ConnectFailed,
+    ConnectionEstablished,
+    ConnectionLost,
+    EndpointEvent,
+    MessageReceived,
+    ObjectArrived,
+    ObjectSent,
+    OfferReceived,
+    TransferFailed,
+    Transmit,
+)
+from quinkgl.transport.merkle import leaf_hashes, merkle_root
+from quinkgl.transport.objects import ObjectExchange
+from quinkgl.transport.stats import EndpointStats
+
+__all__ = [
+    "ConnectFailed",
+    "ConnectionConfig",
+    "ConnectionEstablished",
+    "ConnectionLost",
+    "ConnectionState",
+    "Endpoint",
+    "EndpointConfig",
+    "EndpointEvent",
+    "EndpointStats",
+    "MessageReceived",
+    "ObjectArrived",
+    "ObjectExchange",
+    "ObjectSent",
+    "OfferReceived",
+    "TransferFailed",
+    "Transmit",
+    "leaf_hashes",
+    "merkle_root",
+]

@@ -1,0 +1,540 @@
+"""One session with one peer: packets, frames, reliability, objects, and its end (spec chapters 6 to 9).
+
+``Connection`` begins where the handshake ended. It is driven by its ``Endpoint``: datagrams and time go in, datagrams,
+events and a deadline come out. Contents, not packets, are sent again: what a lost packet carried goes back to the part
+that it came from.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+
+from quinkgl.transport.congestion import CongestionController
+from quinkgl.transport.control_stream import ControlPiece, ControlReceiver, ControlSender
+from quinkgl.transport.handshake import Session
+from quinkgl.transport.object_sender import Chunk
+from quinkgl.transport.objects import ObjectEvent, ObjectExchange, ReassemblyBudget
+from quinkgl.transport.pacer import Pacer
+from quinkgl.transport.received import ReceivedPackets
+from quinkgl.transport.recovery import LossRecovery
+from quinkgl.transport.stats import EndpointStats
+from quinkgl.transport.timers import Timer, TimerTable
+from quinkgl.wire.addresses import Address
+from quinkgl.wire.control import Channel, ControlReader, encode_control
+from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
+from quinkgl.wire.frames import (
+    CONTROL_OVERHEAD_BYTES,
+    PING,
+    Ack,
+    Close,
+    Control,
+    MaxControl,
+    MaxData,
+    PathChallenge,
+    PathResponse,
+    decode_frames_untrusted,
+    encode_ack,
+    encode_close,
+    encode_control_frame,
+    encode_max_control,
+    encode_max_data,
+    encode_path_response,
+)
+from quinkgl.wire.limits import LIMITS
+from quinkgl.wire.packets import (
+    BULK_BIT,
+    BULK_HEADER,
+    BULK_OVERHEAD_BYTES,
+    SHORT_HEADER,
+    SHORT_OVERHEAD_BYTES,
+    TAG_BYTES,
+    PacketForm,
+)
+
+_SHORT_FORM = 0x40
+_SMALLEST_CONTROL = 64
+"""Less room than this in a packet is not worth a piece of the CONTROL stream."""
+_CLOSE_PERIOD = 3
+"""RFC 9000 10.2: closing and draining last three probe time-outs."""
+_CONTROL_QUEUE_BYTES = 4 * LIMITS.control_window_bytes
+
+
+class ConnectionState(Enum):
+    """Where a session is between the end of its handshake and its end."""
+
+    OPEN = "open"
+    CLOSING = "closing"
+    """We sent CLOSE, and answer what still comes with it."""
+    DRAINING = "draining"
+    """The peer sent CLOSE; we say nothing more."""
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlMessage:
+    """A message for one of the machines above."""
+
+    channel: Channel
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The session is over; no other event follows."""
+
+    code: int
+    reason: str
+    by_remote: bool
+
+
+ConnectionEvent = ControlMessage | Closed | ObjectEvent
+
+
+@dataclass(frozen=True, slots=True)
+class _MaxControlSent:
+    """A packet carried the CONTROL stream's credit."""
+
+
+@dataclass(frozen=True, slots=True)
+class _MaxDataSent:
+    """A packet carried the credit of one transfer."""
+
+    transfer: int
+
+
+_Content = ControlPiece | Chunk | _MaxControlSent | _MaxDataSent
+_Contents = tuple[_Content, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionConfig:
+    """Knobs of a session; the defaults are the specification's."""
+
+    datagram_bytes: int = LIMITS.init_min_datagram_bytes
+    """Size of the datagrams sent, bytes of UDP payload."""
+    keepalive_s: float = LIMITS.keepalive_s
+    close_timeout_s: float = LIMITS.close_timeout_s
+
+
+class Connection:
+    """One session with one peer."""
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        local_id: bytes,
+        remote_id: bytes,
+        address: Address,
+        incoming: bool,
+        grease: int,
+        config: ConnectionConfig,
+        idle_timeout_s: float,
+        max_ack_delay_s: float,
+        controller: CongestionController,
+        budget: ReassemblyBudget,
+        stats: EndpointStats,
+        handshake_rtt_s: float | None,
+        finish: bytes | None,
+        now: float,
+    ) -> None:
+        """Start a session. ``finish`` is the initiator's last handshake datagram, sent until the peer shows it came."""
+        self.session = session
+        self.peer = session.peer_id
+        self.local_id = local_id
+        self.remote_id = remote_id
+        self.address = address
+        self.incoming = incoming
+        self.established_at = now
+        self.state = ConnectionState.OPEN
+        self._stats = stats
+        self._config = config
+        self._datagram_bytes = min(config.datagram_bytes, session.parameters.max_datagram_bytes)
+        self._idle_timeout_s = min(idle_timeout_s, session.parameters.idle_timeout_s)
+        self._max_ack_delay_s = max_ack_delay_s
+        self._first_byte = _SHORT_FORM | grease
+        self._recovery: LossRecovery[_Contents] = LossRecovery(
+            controller, max_ack_delay_s=session.parameters.max_ack_delay_s
+        )
+        if handshake_rtt_s is not None:
+            self._recovery.rtt.sample(handshake_rtt_s, 0.0)
+        self._pacer = Pacer(self._datagram_bytes)
+        self._received = ReceivedPackets()
+        self._control_out = ControlSender()
+        self._control_in = ControlReceiver()
+        self._reader = ControlReader()
+        self.objects = ObjectExchange(budget)
+        self._timers = TimerTable()
+        self._events: deque[ConnectionEvent] = deque()
+        self._finish = finish
+        self._finish_due = finish is not None
+        self._finish_tries = 0
+        self._ping_due = incoming
+        """The responder shows with its first packet that message 3 arrived."""
+        self._probe_due = False
+        self._max_control_due = False
+        self._granted_control = self._control_in.limit
+        self._path_responses: deque[bytes] = deque(maxlen=4)
+        self._close_frame = b""
+        self._close_due = False
+        self._timers.set(Timer.IDLE, now + self._idle_timeout_s)
+        self._timers.set(Timer.KEEPALIVE, now + config.keepalive_s)
+
+    # Commands
+
+    def send_message(self, channel: Channel, body: bytes) -> bool:
+        """Queue a message on the CONTROL stream. False when the session is ending or the queue is full."""
+        if self.state is not ConnectionState.OPEN or not self.has_message_room:
+            return False
+        self._control_out.write(encode_control(channel, body))
+        return True
+
+    @property
+    def has_message_room(self) -> bool:
+        """Whether the CONTROL queue takes another message."""
+        return self._control_out.queued_bytes < _CONTROL_QUEUE_BYTES
+
+    def close(self, code: int, reason: str, *, now: float) -> None:
+        """End the session: tell the peer, answer late packets for a while, then be CLOSED. Idempotent."""
+        if self.state is ConnectionState.OPEN:
+            self._end(code, reason, by_remote=False, now=now)
+
+    @property
+    def rtt_s(self) -> float:
+        """Smoothed round-trip time, seconds."""
+        return self._recovery.rtt.smoothed
+
+    # Input
+
+    def receive_packet(self, data: bytes | memoryview, form: PacketForm, *, now: float) -> None:
+        """Take a short packet that bears our connection id. Never raises, whatever the bytes."""
+        if self.state in {ConnectionState.DRAINING, ConnectionState.CLOSED}:
+            self._stats.drop("session_over")
+            return
+        header = BULK_HEADER if form is PacketForm.BULK else SHORT_HEADER
+        if len(data) < header.size + TAG_BYTES:
+            self._stats.drop("short_packet")
+            return
+        fields = header.unpack_from(data)
+        number: int = fields[2]
+        if not self._received.is_new(number):
+            self._stats.drop("replay")
+            return
+        plaintext = self.session.receive_keys.open_untrusted(
+            number, bytes(data[: header.size]), bytes(data[header.size :])
+        )
+        if plaintext is None:
+            self._stats.drop("tag")
+            return
+        if self.state is ConnectionState.CLOSING:
+            self._mark(number, now, eliciting=False)
+            self._close_due = True
+            self._answer_close(plaintext, form, now)
+            return
+        self._on_authentic(now)
+        try:
+            if form is PacketForm.BULK:
+                self._mark(number, now, eliciting=True)
+                self.objects.receive_chunk_untrusted(fields[3], fields[4], plaintext)
+            else:
+                self._receive_frames_untrusted(number, plaintext, now)
+        except RemoteProtocolError as error:
+            self._abort(error, now)
+        self._collect()
+
+    def handle_timer(self, *, now: float) -> None:
+        """Act on every timer that is due; a spurious call does nothing."""
+        timers = self._timers
+        if timers.expired(Timer.CLOSE, now):
+            self._become_closed()
+        if timers.expired(Timer.IDLE, now) and self.state is ConnectionState.OPEN:
+            self._finish_silently(ErrorCode.E_IDLE, "nothing was heard for the idle time-out")
+        if self.state is not ConnectionState.OPEN:
+            return
+        if timers.expired(Timer.FINISH, now):
+            self._finish_due = True
+        if timers.expired(Timer.KEEPALIVE, now):
+            self._ping_due = True
+        timers.expired(Timer.PACING, now)
+        due = self._recovery.deadline()
+        if due is not None and due <= now:
+            self._on_loss_timer(now)
+
+    # Output
+
+    def next_event(self) -> ConnectionEvent | None:
+        """Take the next event."""
+        return self._events.popleft() if self._events else None
+
+    def next_datagram(self, now: float) -> bytes | None:
+        """Build the next datagram, None when there is nothing to say or it must wait."""
+        if self.state is ConnectionState.CLOSING and self._close_due:
+            self._close_due = False
+            return self._seal(self._close_frame)
+        if self.state is not ConnectionState.OPEN:
+            return None
+        if self._finish_due and self._finish is not None:
+            self._finish_due = False
+            self._finish_tries += 1
+            delay = self._recovery.rtt.probe_timeout(self._max_ack_delay_s)
+            self._timers.set(Timer.FINISH, now + delay * 2 ** min(self._finish_tries - 1, 6))
+            return self._finish
+        return self._next_frames(now) or self._next_bulk(now)
+
+    def deadline(self) -> tuple[float, str] | None:
+        """When to call ``handle_timer`` or drain next, and why."""
+        if self.state is ConnectionState.CLOSED:
+            return None
+        best: tuple[float, str] | None = None
+        timer = self._timers.next()
+        if timer is not None:
+            best = (timer[0], timer[1].name.lower())
+        if self.state is ConnectionState.OPEN:
+            for when, why in ((self._recovery.deadline(), "loss"), (self._received.ack_at, "ack")):
+                if when is not None and (best is None or when < best[0]):
+                    best = (when, why)
+        return best
+
+    # Receiving
+
+    def _receive_frames_untrusted(self, number: int, plaintext: bytes, now: float) -> None:
+        frames = decode_frames_untrusted(plaintext)
+        eliciting = any(not isinstance(frame, Ack | Close) for frame in frames)
+        self._mark(number, now, eliciting=eliciting)
+        for frame in frames:
+            match frame:
+                case Ack():
+                    self._on_ack_untrusted(frame, now)
+                case Control(offset, data):
+                    self._on_control_untrusted(offset, data)
+                case MaxControl(limit):
+                    self._control_out.on_credit(limit)
+                case MaxData(transfer, limit):
+                    self.objects.receive_credit(transfer, limit)
+                case PathChallenge(data):
+                    self._path_responses.append(data)
+                case Close(code, reason):
+                    self._end(code, reason, by_remote=True, now=now)
+                    return
+                case PathResponse():
+                    raise RemoteProtocolError(
+                        ErrorCode.E_FRAME_CONTEXT, "PATH_RESPONSE without a challenge", layer="transport", section="7.1"
+                    )
+                case _:
+                    pass
+
+    def _mark(self, number: int, now: float, *, eliciting: bool) -> None:
+        self._received.add(number, now, eliciting=eliciting, max_ack_delay_s=self._max_ack_delay_s)
+
+    def _on_authentic(self, now: float) -> None:
+        """Any authentic packet proves the peer alive, and that it has the handshake's last message."""
+        self._timers.set(Timer.IDLE, now + self._idle_timeout_s)
+        if self._finish is not None:
+            self._finish = None
+            self._finish_due = False
+            self._timers.stop(Timer.FINISH)
+
+    def on_late_finish(self) -> None:
+        """The peer sent message 3 again: show it once more that it came."""
+        if self.state is ConnectionState.OPEN:
+            self._ping_due = True
+
+    def _on_ack_untrusted(self, ack: Ack, now: float) -> None:
+        result = self._recovery.on_ack_untrusted(ack.ranges, ack.delay_s, now)
+        for packet in result.acknowledged:
+            for content in packet.contents:
+                if isinstance(content, ControlPiece):
+                    self._control_out.on_acknowledged(content)
+        for packet in result.lost:
+            self._stats.packets_lost += 1
+            self._send_again(packet.contents)
+
+    def _on_control_untrusted(self, offset: int, data: bytes) -> None:
+        ready = self._control_in.receive_untrusted(offset, data)
+        for channel, message in self._reader.feed_untrusted(ready):
+            if channel is Channel.OBJECTS:
+                self.objects.receive_message_untrusted(message)
+            else:
+                self._collect()
+                self._events.append(ControlMessage(channel, message))
+        if self._control_in.limit - self._granted_control >= LIMITS.control_window_bytes // 2:
+            self._max_control_due = True
+
+    def _answer_close(self, plaintext: bytes, form: PacketForm, now: float) -> None:
+        """While closing, the peer's own CLOSE means that both know: nothing is left to wait for."""
+        if form is not PacketForm.FRAMES:
+            return
+        try:
+            frames = decode_frames_untrusted(plaintext)
+        except RemoteProtocolError:
+            self._stats.drop("session_over")
+            return
+        if any(isinstance(frame, Close) for frame in frames):
+            self._close_due = False
+            self._timers.set(Timer.CLOSE, now)
+
+    def _send_again(self, contents: _Contents) -> None:
+        for content in contents:
+            match content:
+                case Chunk():
+                    self.objects.on_chunk_lost(content)
+                case ControlPiece():
+                    self._control_out.on_lost(content)
+                case _MaxControlSent():
+                    self._max_control_due = True
+                case _MaxDataSent(transfer):
+                    self.objects.on_credit_lost(transfer)
+
+    def _on_loss_timer(self, now: float) -> None:
+        lost = self._recovery.on_timeout(now)
+        for packet in lost:
+            self._stats.packets_lost += 1
+            self._send_again(packet.contents)
+        if not lost:
+            # A probe carries the oldest outstanding content again, so that it helps if all in flight was lost.
+            oldest = self._recovery.oldest()
+            if oldest is not None:
+                self._send_again(oldest.contents)
+            self._probe_due = True
+
+    def _collect(self) -> None:
+        """Translate the object exchange's events, in order with the messages around them."""
+        while (event := self.objects.next_event()) is not None:
+            self._events.append(event)
+
+    # Sending
+
+    def _next_frames(self, now: float) -> bytes | None:
+        self._move_object_messages()
+        ack_due = self._received.ack_at is not None and self._received.ack_at <= now
+        may_elicit = self._wants_frames and self._may_send(now)
+        if not ack_due and not may_elicit:
+            return None
+        room = self._datagram_bytes - SHORT_OVERHEAD_BYTES
+        parts: list[bytes] = []
+        contents: list[_Content] = []
+        if self._received.wants_ack:
+            parts.append(encode_ack(self._received.take_ack(now)))
+            room -= len(parts[0])
+        eliciting = may_elicit and self._fill(parts, contents, room)
+        if not parts:
+            return None
+        packet = self._seal(b"".join(parts))
+        if eliciting:
+            self._on_sent_eliciting(len(packet), tuple(contents), now)
+        return packet
+
+    def _fill(self, parts: list[bytes], contents: list[_Content], room: int) -> bool:
+        """Add ack-eliciting frames while there is room; tell whether any was added."""
+        before = len(parts)
+        while self._path_responses:
+            parts.append(encode_path_response(self._path_responses.popleft()))
+        if self._max_control_due:
+            self._max_control_due = False
+            self._granted_control = self._control_in.limit
+            parts.append(encode_max_control(self._granted_control))
+            contents.append(_MaxControlSent())
+        room -= sum(map(len, parts[before:]))
+        while room >= _SMALLEST_CONTROL and (credit := self.objects.next_credit()) is not None:
+            parts.append(encode_max_data(*credit))
+            contents.append(_MaxDataSent(credit[0]))
+            room -= len(parts[-1])
+        while room >= _SMALLEST_CONTROL:
+            taken = self._control_out.take(room - CONTROL_OVERHEAD_BYTES)
+            if taken is None:
+                break
+            parts.append(encode_control_frame(taken[0].start, taken[1]))
+            contents.append(taken[0])
+            room -= len(parts[-1])
+        if self._ping_due or (self._probe_due and len(parts) == before and not self.objects.has_chunk):
+            parts.append(PING)
+        self._ping_due = False
+        return len(parts) > before
+
+    @property
+    def _wants_frames(self) -> bool:
+        return (
+            self._ping_due
+            or self._max_control_due
+            or bool(self._path_responses)
+            or self.objects.has_credit
+            or self._control_out.has_output
+            or (self._probe_due and not self.objects.has_chunk)
+        )
+
+    def _next_bulk(self, now: float) -> bytes | None:
+        if not self.objects.has_chunk or not self._may_send(now):
+            return None
+        taken = self.objects.next_chunk(self._datagram_bytes - BULK_OVERHEAD_BYTES)
+        if taken is None:
+            return None
+        chunk, body = taken
+        number = self._recovery.next_number
+        header = BULK_HEADER.pack(
+            self._first_byte | BULK_BIT, self.remote_id, number, chunk.transfer, chunk.start
+        )
+        self._recovery.take_number()
+        packet = header + self.session.send_keys.seal(number, header, body)
+        self._on_sent_eliciting(len(packet), (chunk,), now)
+        return packet
+
+    def _may_send(self, now: float) -> bool:
+        """Congestion window and pacing; a probe passes both (RFC 9002 7.5)."""
+        if self._probe_due:
+            return True
+        window = self._recovery.controller.window
+        if self._recovery.bytes_in_flight + self._datagram_bytes > window:
+            return False
+        ready = self._pacer.ready_at(now, window, self._recovery.rtt.smoothed)
+        if ready > now:
+            self._timers.set(Timer.PACING, ready)
+            return False
+        return True
+
+    def _on_sent_eliciting(self, size: int, contents: _Contents, now: float) -> None:
+        self._probe_due = False
+        self._recovery.on_sent(self._recovery.next_number - 1, size, contents, now)
+        self._pacer.on_sent(size)
+        self._timers.set(Timer.KEEPALIVE, now + self._config.keepalive_s)
+
+    def _seal(self, payload: bytes) -> bytes:
+        number = self._recovery.take_number()
+        header = SHORT_HEADER.pack(self._first_byte, self.remote_id, number)
+        return header + self.session.send_keys.seal(number, header, payload)
+
+    def _move_object_messages(self) -> None:
+        while self.has_message_room:
+            message = self.objects.next_message()
+            if message is None:
+                return
+            self._control_out.write(encode_control(Channel.OBJECTS, message))
+
+    # The end
+
+    def _abort(self, error: RemoteProtocolError, now: float) -> None:
+        self._stats.drop(error.code.name)
+        self._end(error.code, error.message, by_remote=False, now=now)
+
+    def _end(self, code: int, reason: str, *, by_remote: bool, now: float) -> None:
+        period = _CLOSE_PERIOD * self._recovery.rtt.probe_timeout(self._max_ack_delay_s)
+        self._leave_open(code, reason, by_remote=by_remote)
+        self.state = ConnectionState.DRAINING if by_remote else ConnectionState.CLOSING
+        self._close_frame = encode_close(code, reason)
+        self._close_due = not by_remote
+        self._timers.stop_all()
+        self._timers.set(Timer.CLOSE, now + min(period, self._config.close_timeout_s))
+
+    def _finish_silently(self, code: int, reason: str) -> None:
+        self._leave_open(code, reason, by_remote=False)
+        self._become_closed()
+
+    def _leave_open(self, code: int, reason: str, *, by_remote: bool) -> None:
+        self.objects.close(code)
+        self._collect()
+        self._events.append(Closed(code, reason, by_remote))
+
+    def _become_closed(self) -> None:
+        self.state = ConnectionState.CLOSED
+        self._timers.stop_all()

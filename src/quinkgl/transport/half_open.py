@@ -1,0 +1,116 @@
+"""Handshakes that are not finished: our attempts, and INITs that we answered (spec 5.6 and 5.7)."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from quinkgl.transport.handshake import Initiator, Responder
+from quinkgl.wire.addresses import Address
+from quinkgl.wire.limits import LIMITS
+
+
+class AttemptState(Enum):
+    """What an attempt to connect is doing."""
+
+    SENDING = "sending"
+    YIELDED = "yielded"
+    """The other side opened at the same time and won: its handshake goes on, ours waits."""
+
+
+class Attempt:
+    """One try to reach an address: the same INIT, sent again with back-off until it is answered or given up."""
+
+    def __init__(
+        self,
+        *,
+        initiator: Initiator,
+        address: Address,
+        expected_peer: bytes | None,
+        local_id: bytes,
+        datagram: bytes,
+        timeout_s: float,
+        tries: int,
+        now: float,
+    ) -> None:
+        self.initiator = initiator
+        self.address = address
+        self.expected_peer = expected_peer
+        self.local_id = local_id
+        self.state = AttemptState.SENDING
+        self.due = True
+        self.retry_at = now
+        self.last_sent_at = now
+        self.tries_left = tries
+        self._datagram = datagram
+        self._timeout_s = timeout_s
+
+    def take(self, now: float, jitter: float) -> bytes:
+        """Return the INIT to send; the next one follows after twice the time, ± 10 %."""
+        self.due = False
+        self.last_sent_at = now
+        self.tries_left -= 1
+        self.retry_at = now + self._timeout_s * jitter
+        self._timeout_s *= 2
+        return self._datagram
+
+    def wait_for_other(self, now: float) -> None:
+        """Yield to the peer's own handshake for as long as that may take."""
+        self.state = AttemptState.YIELDED
+        self.due = False
+        self.retry_at = now + LIMITS.half_open_lifetime_s
+
+    def resume(self) -> None:
+        """The peer's handshake came to nothing: go on with ours."""
+        self.state = AttemptState.SENDING
+        self.due = True
+        self.tries_left = max(1, self.tries_left)
+
+
+class HalfOpen:
+    """An INIT that we answered, until the peer shows that it can hear us at its address."""
+
+    def __init__(
+        self,
+        *,
+        responder: Responder,
+        address: Address,
+        local_id: bytes,
+        remote_id: bytes,
+        datagram: bytes,
+        received_bytes: int,
+        timeout_s: float,
+        now: float,
+    ) -> None:
+        self.responder = responder
+        self.address = address
+        self.local_id = local_id
+        self.remote_id = remote_id
+        self.expires_at = now + LIMITS.half_open_lifetime_s
+        self.due = True
+        self.retry_at = now
+        self.last_sent_at = now
+        self._datagram = datagram
+        self._timeout_s = timeout_s
+        self._received_bytes = received_bytes
+        self._sent_bytes = 0
+
+    def on_init_again(self, size: int) -> None:
+        """The same INIT came again: answer again, and count its bytes."""
+        self._received_bytes += size
+        self.due = True
+
+    @property
+    def may_send(self) -> bool:
+        """Whether one more answer keeps to three times what came from the unvalidated address (RFC 9000 8.1)."""
+        return self._sent_bytes + len(self._datagram) <= LIMITS.unvalidated_factor * self._received_bytes
+
+    def take(self, now: float) -> bytes | None:
+        """Return the answer to send, None when it would exceed the amplification limit."""
+        self.due = False
+        self.retry_at = now + self._timeout_s
+        self._timeout_s *= 2
+        if not self.may_send:
+            return None
+        self.last_sent_at = now
+        self._sent_bytes += len(self._datagram)
+        return self._datagram

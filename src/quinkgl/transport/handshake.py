@@ -1,0 +1,180 @@
+"""The secure session's handshake: three Noise messages with an Ed25519 identity inside (spec chapter 5).
+
+``Noise_XXpsk0+psk3_25519_AESGCM_SHA256``. Messages 2 and 3 carry the sender's identity key and its signature over the
+handshake hash as it stands before the payload, the role and the sender's own static key; so an old signature can be
+replayed into no other handshake, and version, swarm and mode are bound through the prologue.
+
+A message that is not authentic leaves the handshake as it was, so that a forged answer does not end an honest one.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from quinkgl.crypto.identity import Identity, check_peer_id_untrusted, verify_untrusted
+from quinkgl.crypto.keys import KeySource
+from quinkgl.crypto.noise import HandshakeState
+from quinkgl.crypto.packet_keys import PacketKeys
+from quinkgl.crypto.psk import SwarmKeys
+from quinkgl.wire.addresses import Address
+from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
+from quinkgl.wire.messages.session import (
+    HandshakePayload,
+    TransportParameters,
+    decode_handshake_payload_untrusted,
+    encode_handshake_payload,
+)
+
+PATTERN = "XXpsk0+psk3"
+EPHEMERAL_BYTES = 32
+_INITIATOR_ROLE = b"\x00"
+_RESPONDER_ROLE = b"\x01"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a finished handshake leaves: keys for both directions and who is at the other end."""
+
+    send_keys: PacketKeys
+    receive_keys: PacketKeys
+    handshake_hash: bytes
+    peer_id: bytes
+    remote_static: bytes
+    parameters: TransportParameters
+    record: bytes
+    observed_address: Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class LocalParty:
+    """Our side of every handshake of an endpoint."""
+
+    identity: Identity
+    keys: SwarmKeys
+    static: X25519PrivateKey
+    parameters: TransportParameters
+
+    @property
+    def static_public(self) -> bytes:
+        """The X25519 static public key of this process."""
+        return self.static.public_key().public_bytes_raw()
+
+
+def prologue(keys: SwarmKeys, version: int, versions: tuple[int, ...]) -> bytes:
+    """What both sides must agree on before the first message (spec 5.3)."""
+    head = b"QGL1" + struct.pack(">I", version) + keys.swarm_id + bytes([keys.mode, len(versions)])
+    return head + struct.pack(f">{len(versions)}I", *versions)
+
+
+class Initiator:
+    """The side that sends messages 1 and 3."""
+
+    def __init__(self, party: LocalParty, source: KeySource, version: int, versions: tuple[int, ...]) -> None:
+        self._party = party
+        ephemeral = source.x25519()
+        self.ephemeral_public = ephemeral.public_key().public_bytes_raw()
+        self._state = _noise(party, ephemeral, prologue(party.keys, version, versions), initiator=True)
+        self.message1 = self._state.write_tokens() + self._state.write_payload(b"")
+
+    def finish_untrusted(
+        self, message2: bytes, *, expected_peer: bytes | None, record: bytes, observed: Address
+    ) -> tuple[bytes, Session]:
+        """Read message 2 and return message 3 with the session.
+
+        Raises RemoteProtocolError: E_HS_DECRYPT for bytes that no holder of the PSK wrote, E_HS_IDENTITY for a
+        signature that does not hold, a weak key, or a peer other than ``expected_peer``; codes of the payload.
+        """
+        state = self._state
+        payload = _read_payload_untrusted(state, message2, _RESPONDER_ROLE)
+        if expected_peer is not None and payload.peer_id != expected_peer:
+            raise RemoteProtocolError(
+                ErrorCode.E_HS_IDENTITY,
+                f"peer {payload.peer_id.hex()} answered where {expected_peer.hex()} was expected",
+                layer="transport",
+                peer=payload.peer_id,
+                section="5.5",
+            )
+        message3 = _write_payload(state, self._party, _INITIATOR_ROLE, record, observed)
+        send, receive = state.split()
+        return message3, _session(state, payload, send, receive)
+
+
+class Responder:
+    """The side that reads message 1 and sends message 2."""
+
+    def __init__(
+        self,
+        party: LocalParty,
+        source: KeySource,
+        version: int,
+        versions: tuple[int, ...],
+        message1: bytes,
+        *,
+        record: bytes,
+        observed: Address,
+    ) -> None:
+        """Read message 1 and make message 2; RemoteProtocolError E_HS_DECRYPT when message 1 is not authentic."""
+        self._state = _noise(party, source.x25519(), prologue(party.keys, version, versions), initiator=False)
+        self._state.read_payload_untrusted(self._state.read_tokens_untrusted(message1))
+        self.message2 = _write_payload(self._state, party, _RESPONDER_ROLE, record, observed)
+
+    def finish_untrusted(self, message3: bytes) -> Session:
+        """Read message 3 and return the session; raises RemoteProtocolError as the initiator does for message 2."""
+        state = self._state
+        payload = _read_payload_untrusted(state, message3, _INITIATOR_ROLE)
+        receive, send = state.split()
+        return _session(state, payload, send, receive)
+
+
+def _noise(
+    party: LocalParty, ephemeral: X25519PrivateKey, prologue_bytes: bytes, *, initiator: bool
+) -> HandshakeState:
+    psk = party.keys.psk
+    return HandshakeState(
+        PATTERN,
+        initiator=initiator,
+        prologue=prologue_bytes,
+        static=party.static,
+        psks=(psk, psk),
+        ephemeral=ephemeral,
+    )
+
+
+def _write_payload(
+    state: HandshakeState, party: LocalParty, role: bytes, record: bytes, observed: Address
+) -> bytes:
+    tokens = state.write_tokens()
+    signed = role + state.handshake_hash + party.static_public
+    payload = HandshakePayload(
+        peer_id=party.identity.peer_id,
+        signature=party.identity.sign("handshake", signed),
+        parameters=party.parameters,
+        record=record,
+        observed_address=observed,
+    )
+    return tokens + state.write_payload(encode_handshake_payload(payload))
+
+
+def _read_payload_untrusted(state: HandshakeState, message: bytes, role: bytes) -> HandshakePayload:
+    rest = state.read_tokens_untrusted(message)
+    signed = role + state.handshake_hash + (state.remote_static or b"")
+    payload = decode_handshake_payload_untrusted(state.read_payload_untrusted(rest))
+    check_peer_id_untrusted(payload.peer_id)
+    verify_untrusted(payload.peer_id, "handshake", signed, payload.signature)
+    return payload
+
+
+def _session(state: HandshakeState, payload: HandshakePayload, send: bytes, receive: bytes) -> Session:
+    return Session(
+        send_keys=PacketKeys(send),
+        receive_keys=PacketKeys(receive),
+        handshake_hash=state.handshake_hash,
+        peer_id=payload.peer_id,
+        remote_static=state.remote_static or b"",
+        parameters=payload.parameters,
+        record=payload.record,
+        observed_address=payload.observed_address,
+    )

@@ -1,0 +1,139 @@
+"""The offering side of one transfer: which bytes of an object go out next (spec 9.4).
+
+It keeps no copy: the body is the one immutable buffer that all targets of an update share, and chunks are slices.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from enum import Enum
+from typing import NamedTuple
+
+from quinkgl.transport.merkle import list_bytes
+from quinkgl.transport.ranges import RangeSet
+from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
+from quinkgl.wire.messages.objects import Want
+
+
+class Chunk(NamedTuple):
+    """Bytes of one transfer's byte space that a packet carried: half-open range."""
+
+    transfer: int
+    start: int
+    stop: int
+
+
+class SenderState(Enum):
+    """Where the offering side of a transfer is."""
+
+    OFFERED = "offered"
+    SENDING = "sending"
+    ENDED = "ended"
+
+
+class WantedRanges:
+    """The wanted ranges laid end to end: *rank* r is the r-th wanted byte."""
+
+    __slots__ = ("_ranges", "_ranks", "total")
+
+    def __init__(self, ranges: tuple[tuple[int, int], ...]) -> None:
+        self._ranges = ranges
+        self._ranks: list[int] = []
+        rank = 0
+        for start, stop in ranges:
+            self._ranks.append(rank)
+            rank += stop - start
+        self.total = rank
+
+    def position(self, rank: int) -> tuple[int, int]:
+        """Return the byte at a rank below ``total``, and where its range stops."""
+        index = bisect_right(self._ranks, rank) - 1
+        start, stop = self._ranges[index]
+        return start + rank - self._ranks[index], stop
+
+    def rank(self, offset: int) -> int | None:
+        """Return the rank of a byte, None when it is not wanted."""
+        index = bisect_right(self._ranges, (offset, 1 << 64)) - 1
+        if index < 0 or offset >= self._ranges[index][1]:
+            return None
+        return self._ranks[index] + offset - self._ranges[index][0]
+
+
+class ObjectSender:
+    """Hands out chunks of one object within the receiver's credit, lost ones first."""
+
+    __slots__ = ("_body", "_credit", "_list", "_rank", "_resend", "_wanted", "root", "size", "state", "transfer")
+
+    def __init__(self, transfer: int, root: bytes, leaves: bytes, body: memoryview) -> None:
+        self.transfer = transfer
+        self.root = root
+        self.size = len(body)
+        self.state = SenderState.OFFERED
+        self._list = memoryview(leaves) if list_bytes(len(body)) else memoryview(b"")
+        self._body = body
+        self._wanted = WantedRanges(())
+        self._rank = 0
+        self._credit = 0
+        self._resend = RangeSet()
+
+    @property
+    def has_output(self) -> bool:
+        """Whether a chunk can be taken now."""
+        if self.state is not SenderState.SENDING:
+            return False
+        return len(self._resend) > 0 or self._rank < min(self._credit, self._wanted.total)
+
+    def on_want_untrusted(self, want: Want) -> None:
+        """Start sending what the receiver wants.
+
+        Raises RemoteProtocolError E_OBJ_SIZE for ranges beyond the object.
+        """
+        if want.ranges[-1][1] > len(self._list) + self.size:
+            raise RemoteProtocolError(
+                ErrorCode.E_OBJ_SIZE, f"WANT up to byte {want.ranges[-1][1]} of a smaller object", section="9.3"
+            )
+        self.state = SenderState.SENDING
+        self._wanted = WantedRanges(want.ranges)
+        self._rank = 0
+        self._credit = want.credit
+        self._resend = RangeSet()
+
+    def on_credit(self, limit: int) -> None:
+        """Take a new credit; credits never shrink."""
+        self._credit = max(self._credit, limit)
+
+    def take(self, room: int) -> tuple[Chunk, memoryview] | None:
+        """Return the next chunk of at most ``room`` bytes; a chunk lies in the leaf list or in the body, not in both."""
+        if len(self._resend):
+            start, stop = self._resend.first()
+            stop = self._clip(start, min(stop, start + room))
+            self._resend.remove(start, stop)
+        elif self.has_output:
+            start, stop = self._wanted.position(self._rank)
+            allowed = min(room, min(self._credit, self._wanted.total) - self._rank)
+            stop = self._clip(start, min(stop, start + allowed))
+            self._rank += stop - start
+        else:
+            return None
+        return Chunk(self.transfer, start, stop), self._bytes(start, stop)
+
+    def on_lost(self, chunk: Chunk) -> None:
+        """Queue a lost chunk again."""
+        if self.state is SenderState.SENDING:
+            self._resend.add(chunk.start, chunk.stop)
+
+    def end(self) -> None:
+        """Let go of the body; nothing more is sent."""
+        self.state = SenderState.ENDED
+        self._body = memoryview(b"")
+        self._resend = RangeSet()
+
+    def _clip(self, start: int, stop: int) -> int:
+        boundary = len(self._list)
+        return min(stop, boundary) if start < boundary else stop
+
+    def _bytes(self, start: int, stop: int) -> memoryview:
+        boundary = len(self._list)
+        if start < boundary:
+            return self._list[start:stop]
+        return self._body[start - boundary : stop - boundary]

@@ -1,0 +1,24 @@
+"""Counters of an endpoint: what went in and out, and every drop by its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class EndpointStats:
+    """Totals since the endpoint was made. Bytes are UDP payload bytes."""
+
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    datagrams_sent: int = 0
+    datagrams_received: int = 0
+    packets_lost: int = 0
+    clock_steps_back: int = 0
+    """How often ``now`` went backwards and was held at the latest time seen."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Datagrams and packets that had no effect, by reason: an error code's name or a lower-case word."""
+
+    def drop(self, reason: str) -> None:
+        """Count one drop."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1

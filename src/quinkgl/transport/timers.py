@@ -1,0 +1,61 @@
+"""The named timers of a connection: a small table, never a heap of callbacks."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Timer(IntEnum):
+    """Why a connection wants to be woken."""
+
+    LOSS = 0
+    """Loss detection: the time threshold of RFC 9002 6.1.2, or a probe time-out (6.2)."""
+    ACK = 1
+    PACING = 2
+    KEEPALIVE = 3
+    IDLE = 4
+    FINISH = 5
+    """The handshake's last message is sent again until the peer has shown that it has it."""
+    CLOSE = 6
+
+
+class TimerTable:
+    """When each timer is due, absolute on the caller's clock; an unset timer never is."""
+
+    __slots__ = ("_due",)
+
+    def __init__(self) -> None:
+        self._due: list[float | None] = [None] * len(Timer)
+
+    def set(self, timer: Timer, when: float) -> None:
+        """Arm a timer, replacing what it was set to."""
+        self._due[timer] = when
+
+    def stop(self, timer: Timer) -> None:
+        """Disarm a timer."""
+        self._due[timer] = None
+
+    def stop_all(self) -> None:
+        """Disarm every timer."""
+        self._due = [None] * len(Timer)
+
+    def due(self, timer: Timer) -> float | None:
+        """When one timer fires."""
+        return self._due[timer]
+
+    def next(self) -> tuple[float, Timer] | None:
+        """Return the earliest timer, the lower-numbered one of two that are due together."""
+        earliest: tuple[float, Timer] | None = None
+        for timer in Timer:
+            when = self._due[timer]
+            if when is not None and (earliest is None or when < earliest[0]):
+                earliest = (when, timer)
+        return earliest
+
+    def expired(self, timer: Timer, now: float) -> bool:
+        """Whether a timer is due at ``now``; a due timer is disarmed by asking."""
+        when = self._due[timer]
+        if when is None or when > now:
+            return False
+        self._due[timer] = None
+        return True

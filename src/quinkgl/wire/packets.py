@@ -1,0 +1,186 @@
+"""Packets: the outermost bytes of every datagram (spec chapter 6).
+
+Two shapes share the socket with other protocols: *long* packets (``11......``) carry the handshake, *short* packets
+(``01......``) carry everything after it. Bit 6 is always set, so a datagram of another protocol on the same socket
+(one that begins ``0x00``, say) is told apart by its first byte alone.
+
+A short packet is either a *frame* packet or a *bulk* packet. The whole header of a bulk packet is in the clear and is
+associated data of its AEAD, and its body is one chunk of one object: headers of a run of bulk packets form an array
+of fixed-size records that can be built and read at once.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
+from quinkgl.wire.limits import LIMITS
+
+VERSION = 1
+CONNECTION_ID_BYTES = 8
+MAC_BYTES = 16
+TAG_BYTES = 16
+
+_FORM_MASK = 0xC0
+_LONG = 0xC0
+_SHORT = 0x40
+_LONG_RESERVED = 0x30
+_TYPE_MASK = 0x0F
+
+KEY_PHASE_BIT = 0x20
+BULK_BIT = 0x10
+MASKED_BIT = 0x08
+"""Reserved for a later, header-protected form; a version 1 receiver drops packets that set it."""
+GREASE_MASK = 0x07
+
+_LONG_HEADER = struct.Struct(">BI8s8s")
+_LENGTH = struct.Struct(">H")
+SHORT_HEADER = struct.Struct(">B8sQ")
+"""First byte, destination connection id, packet number."""
+BULK_HEADER = struct.Struct(">B8sQIQ")
+"""First byte, destination connection id, packet number, transfer, offset."""
+
+LONG_HEADER_BYTES = _LONG_HEADER.size
+SHORT_OVERHEAD_BYTES = SHORT_HEADER.size + TAG_BYTES
+BULK_OVERHEAD_BYTES = BULK_HEADER.size + TAG_BYTES
+
+_MACS_END = LONG_HEADER_BYTES + 2 * MAC_BYTES
+_MAX_VERSIONS = 16
+
+
+class PacketForm(IntEnum):
+    """What a first byte announces."""
+
+    FOREIGN = 0
+    """Not ours: another protocol's datagram on a shared socket, or noise."""
+    LONG = 1
+    FRAMES = 2
+    BULK = 3
+
+
+class LongType(IntEnum):
+    """Types of long packets (``spec/registries/packets.toml``)."""
+
+    INIT = 0
+    RESP = 1
+    FIN = 2
+    COOKIE = 3
+    VERSION_NEGOTIATION = 4
+
+
+def packet_form(data: bytes | memoryview) -> PacketForm:
+    """Tell what a datagram is from its first byte; an empty datagram is foreign."""
+    if not data:
+        return PacketForm.FOREIGN
+    first = data[0]
+    form = first & _FORM_MASK
+    if form == _LONG:
+        return PacketForm.LONG
+    if form == _SHORT and not first & MASKED_BIT:
+        return PacketForm.BULK if first & BULK_BIT else PacketForm.FRAMES
+    return PacketForm.FOREIGN
+
+
+@dataclass(frozen=True, slots=True)
+class LongPacket:
+    """A handshake packet (spec 6.2).
+
+    ``mac1``, ``mac2`` and ``versions`` belong to INIT alone and are empty elsewhere. ``authenticated`` is what
+    ``mac1`` covers: every byte of the datagram but the two MAC fields.
+    """
+
+    type: LongType
+    version: int
+    destination_id: bytes
+    source_id: bytes
+    noise: bytes
+    mac1: bytes = b""
+    mac2: bytes = b""
+    versions: tuple[int, ...] = ()
+    authenticated: tuple[bytes, ...] = ()
+
+
+def encode_init(
+    *, version: int, destination_id: bytes, source_id: bytes, versions: tuple[int, ...], noise: bytes
+) -> tuple[bytes, bytes]:
+    """Build an INIT without its MACs: the bytes before them and the bytes after them, padded to the minimum size.
+
+    The two parts are exactly what ``mac1`` is computed over; the datagram is ``head + mac1 + mac2 + tail``.
+    """
+    head = _LONG_HEADER.pack(_LONG | LongType.INIT, version, destination_id, source_id)
+    offered = struct.pack(f">B{len(versions)}I", len(versions), *versions)
+    tail = offered + _LENGTH.pack(len(noise)) + noise
+    padding = LIMITS.init_min_datagram_bytes - _MACS_END - len(tail)
+    return head, tail + bytes(max(0, padding))
+
+
+def encode_long(type_: LongType, *, version: int, destination_id: bytes, source_id: bytes, noise: bytes) -> bytes:
+    """Build a RESP or FIN packet around a Noise message."""
+    return (
+        _LONG_HEADER.pack(_LONG | type_, version, destination_id, source_id) + _LENGTH.pack(len(noise)) + noise
+    )
+
+
+def decode_long_untrusted(data: bytes | memoryview) -> LongPacket:
+    """Read a long packet of this version; raise RemoteProtocolError for anything malformed.
+
+    An INIT below the minimum size, non-zero padding, reserved bits, unknown types and other versions are refused:
+    they are dropped in silence by the endpoint, which counts the code.
+    """
+    if len(data) < LONG_HEADER_BYTES + _LENGTH.size:
+        raise _malformed("long packet is cut short")
+    first, version, destination_id, source_id = _LONG_HEADER.unpack_from(data)
+    if first & _LONG_RESERVED:
+        raise _malformed("reserved bits of a long packet are set")
+    if version != VERSION:
+        raise RemoteProtocolError(
+            ErrorCode.E_VERSION, f"version {version} is not spoken here", layer="wire", section="6.2"
+        )
+    kind = first & _TYPE_MASK
+    if kind == LongType.INIT:
+        return _decode_init_untrusted(data, version, destination_id, source_id)
+    if kind in {LongType.RESP, LongType.FIN}:
+        noise, end = _read_noise_untrusted(data, LONG_HEADER_BYTES)
+        if end != len(data):
+            raise _malformed("bytes after the handshake message")
+        return LongPacket(LongType(kind), version, destination_id, source_id, noise)
+    raise _malformed(f"long packet type {kind} is not in use")
+
+
+def _decode_init_untrusted(
+    data: bytes | memoryview, version: int, destination_id: bytes, source_id: bytes
+) -> LongPacket:
+    if len(data) < LIMITS.init_min_datagram_bytes:
+        raise _malformed(f"INIT of {len(data)} bytes is below the minimum of {LIMITS.init_min_datagram_bytes}")
+    count = data[_MACS_END]
+    if not 1 <= count <= _MAX_VERSIONS:
+        raise _malformed(f"INIT offers {count} versions")
+    versions = struct.unpack_from(f">{count}I", data, _MACS_END + 1)
+    noise, end = _read_noise_untrusted(data, _MACS_END + 1 + 4 * count)
+    if any(data[end:]):
+        raise _malformed("INIT padding is not zero")
+    return LongPacket(
+        LongType.INIT,
+        version,
+        destination_id,
+        source_id,
+        noise,
+        mac1=bytes(data[LONG_HEADER_BYTES : LONG_HEADER_BYTES + MAC_BYTES]),
+        mac2=bytes(data[LONG_HEADER_BYTES + MAC_BYTES : _MACS_END]),
+        versions=versions,
+        authenticated=(bytes(data[:LONG_HEADER_BYTES]), bytes(data[_MACS_END:])),
+    )
+
+
+def _read_noise_untrusted(data: bytes | memoryview, offset: int) -> tuple[bytes, int]:
+    (length,) = _LENGTH.unpack_from(data, offset)
+    start = offset + _LENGTH.size
+    if start + length > len(data):
+        raise _malformed("handshake message is longer than its packet")
+    return bytes(data[start : start + length]), start + length
+
+
+def _malformed(message: str) -> RemoteProtocolError:
+    return RemoteProtocolError(ErrorCode.E_PROTOCOL, message, layer="wire", section="6.2")
