@@ -14,7 +14,7 @@ from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
 from quinkgl.wire.limits import CONSTANTS, HARD, LIMITS
 from quinkgl.wire.messages.schema import KIND, Schema, kind_untrusted, unknown_kind_untrusted
 
-MAX_MESSAGE_BYTES = 4096
+MAX_MESSAGE_BYTES = 2048
 """No message of the manifest handshake is longer: 32 features, 2 × 16 dimensions and four names fit."""
 
 _HELLO, _AGREE, _REFUSE = 1, 2, 3
