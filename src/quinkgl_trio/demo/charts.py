@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Final
 
 from quinkgl_trio.demo.results import DemoResult, PeerOutcome
+from quinkgl_trio.history import format_percent
 
 _WIDTH: Final = 720
 _LEFT: Final = 64
@@ -32,10 +33,6 @@ def _text(x: float, y: float, content: str, css: str = "", anchor: str = "start"
 
 def _line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{css}"/>'
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
 
 
 def _points(difference: float) -> str:
@@ -95,7 +92,9 @@ def accuracy_chart(result: DemoResult) -> str:
     under = height - _BOTTOM + 20
     marks = sorted({0, (rounds - 1) // 2, rounds - 1})
     parts += [_text(x(index), under, f"round {index + 1}", "quiet", "middle") for index in marks]
-    parts += [path(peer.curve, "peer", f"{peer.name}: {_percent(peer.gossip)}") for peer in result.peers]
+    parts += [
+        path(peer.curve, "peer", f"{peer.name}: {format_percent(peer.gossip)}") for peer in result.peers
+    ]
     parts.append(path(result.central_curve, "central", "central"))
     parts.append(path(mean, "gossip", "mean of the peers"))
     parts.append(_line(_LEFT, y(result.mean_alone), _WIDTH - _RIGHT, y(result.mean_alone), "alone"))
@@ -105,7 +104,7 @@ def accuracy_chart(result: DemoResult) -> str:
         ("alone, mean", result.mean_alone, "alone-text"),
     ]
     for (name, value, css), position in zip(labels, _spread([y(v) for _, v, _ in labels]), strict=True):
-        parts.append(_text(_WIDTH - _RIGHT + 8, position + 4, f"{name} {_percent(value)}", css))
+        parts.append(_text(_WIDTH - _RIGHT + 8, position + 4, f"{name} {format_percent(value)}", css))
     return _svg(height, "Accuracy on the common test set by round", parts)
 
 
@@ -127,8 +126,8 @@ def gain_chart(result: DemoResult) -> str:
         parts += [
             _text(_LEFT - 8, y + 4, peer.name, "", "end"),
             _line(x(peer.alone), y, x(peer.gossip), y, "bridge"),
-            _dot(x(peer.alone), y, "alone-dot", f"alone {_percent(peer.alone)}"),
-            _dot(x(peer.gossip), y, "gossip-dot", f"after gossip {_percent(peer.gossip)}"),
+            _dot(x(peer.alone), y, "alone-dot", f"alone {format_percent(peer.alone)}"),
+            _dot(x(peer.gossip), y, "gossip-dot", f"after gossip {format_percent(peer.gossip)}"),
             _text(_WIDTH - _RIGHT + 12, y + 4, _points(peer.gossip - peer.alone), "gossip-text"),
         ]
     return _svg(height, "Accuracy of each peer, alone and after gossip", parts)

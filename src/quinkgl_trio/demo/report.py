@@ -7,6 +7,7 @@ from typing import Final
 
 from quinkgl_trio.demo.charts import accuracy_chart, gain_chart, labels_chart
 from quinkgl_trio.demo.results import DemoResult
+from quinkgl_trio.history import format_bytes, format_percent
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1b1f24; --quiet: #59636e; --paper: #ffffff; --card: #f6f8fa;
@@ -44,24 +45,11 @@ svg .central-text { fill: var(--central); }
 """
 
 
-def format_bytes(count: float) -> str:
-    """A size for people, in decimal units."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError("unreachable: the last unit always returns")
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
 def _tiles(result: DemoResult) -> str:
     tiles = [
-        (_percent(result.mean_alone), "mean accuracy alone", "alone-text"),
-        (_percent(result.mean_gossip), "mean accuracy after gossip", "gossip-text"),
-        (_percent(result.central), "one model on all data", "central-text"),
+        (format_percent(result.mean_alone), "mean accuracy alone", "alone-text"),
+        (format_percent(result.mean_gossip), "mean accuracy after gossip", "gossip-text"),
+        (format_percent(result.central), "one model on all data", "central-text"),
         (format_bytes(result.bytes_sent), f"sent, in {result.updates_received} updates", ""),
     ]
     return "".join(f'<div class="tile"><b>{value}</b><span>{what}</span></div>' for value, what, _ in tiles)
@@ -71,7 +59,7 @@ def _table(result: DemoResult) -> str:
     heads = ["peer", "samples", "classes", "alone", "gossip", "gain", "updates in", "sent", "seconds"]
     rows = "".join(
         f'<tr><td title="{escape(peer.peer_id)}">{escape(peer.name)}</td><td>{peer.samples}</td>'
-        f"<td>{peer.classes}</td><td>{_percent(peer.alone)}</td><td>{_percent(peer.gossip)}</td>"
+        f"<td>{peer.classes}</td><td>{format_percent(peer.alone)}</td><td>{format_percent(peer.gossip)}</td>"
         f"<td>{100 * (peer.gossip - peer.alone):+.1f}</td><td>{peer.updates_received}</td>"
         f"<td>{format_bytes(peer.bytes_sent)}</td><td>{peer.seconds:.1f}</td></tr>"
         for peer in result.peers
@@ -79,7 +67,7 @@ def _table(result: DemoResult) -> str:
     gain = 100 * (result.mean_gossip - result.mean_alone)
     foot = (
         f"<tr><td>mean, sum</td><td>{sum(peer.samples for peer in result.peers)}</td><td></td>"
-        f"<td>{_percent(result.mean_alone)}</td><td>{_percent(result.mean_gossip)}</td><td>{gain:+.1f}</td>"
+        f"<td>{format_percent(result.mean_alone)}</td><td>{format_percent(result.mean_gossip)}</td><td>{gain:+.1f}</td>"
         f"<td>{result.updates_received}</td><td>{format_bytes(result.bytes_sent)}</td>"
         f"<td>{result.seconds:.1f}</td></tr>"
     )
@@ -91,11 +79,12 @@ def _verdict(result: DemoResult) -> str:
     if result.updates_received == 0:
         return '<p class="warning">No peer received a single update: what follows is training alone.</p>'
     gap = 100 * (result.central - result.mean_gossip)
+    reached, alone = format_percent(result.mean_gossip), format_percent(result.mean_alone)
     return (
         f"<p>{len(result.peers)} peers, each with its own shard and no server between them, reached "
-        f"<strong>{_percent(result.mean_gossip)}</strong> on a test set that none of them trained on. Alone, "
-        f"with the same steps, they reach {_percent(result.mean_alone)}. One model on all the data together, "
-        f"which nobody here ever had, is {abs(gap):.1f} points {'better' if gap >= 0 else 'worse'}.</p>"
+        f"<strong>{reached}</strong> on a test set that none of them trained on. Alone, with the same steps, "
+        f"they reach {alone}. One model on all the data together, which nobody here ever had, is "
+        f"{abs(gap):.1f} points {'better' if gap >= 0 else 'worse'}.</p>"
     )
 
 
