@@ -69,6 +69,8 @@ class Limits:
     shuffle_length: int
     shuffle_interval_s: float
     shuffles_accepted_per_interval: int
+    records_interval_s: float
+    records_burst: int
     samplers: int
     record_bytes: int
     record_ttl_s: float
