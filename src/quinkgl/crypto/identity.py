@@ -15,7 +15,7 @@ from __future__ import annotations
 from string import hexdigits
 from typing import TypeAlias
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -76,8 +76,9 @@ def verify_bytes_untrusted(
 ) -> None:
     """Check an Ed25519 signature over bytes that carry their domain themselves.
 
-    The equation is the one without the cofactor (RFC 8032 section 5.1.7). Raises RemoteProtocolError: E_HS_IDENTITY for a key that :func:`check_peer_id_untrusted` refuses, ``code``
-    for a signature that does not verify, S not below the group's order included.
+    The equation is the one without the cofactor (RFC 8032 section 5.1.7). Raises RemoteProtocolError:
+    E_HS_IDENTITY for a key that :func:`check_peer_id_untrusted` refuses, ``code`` for a signature that does
+    not verify, S not below the group's order included.
     """
     check_peer_id_untrusted(peer_id)
     try:
@@ -146,9 +147,9 @@ class Identity:
         """
         try:
             key = load_pem_private_key(pem, password=None)
-        except (ValueError, TypeError) as error:  # TypeError: the key is encrypted
+        except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: the key is encrypted
             raise LocalProtocolError(
-                ErrorCode.E_USAGE, f"not an unencrypted PEM private key: {error}", layer="crypto"
+                ErrorCode.E_USAGE, "not an unencrypted PEM private key", layer="crypto"
             ) from None
         if not isinstance(key, Ed25519PrivateKey):
             raise LocalProtocolError(ErrorCode.E_USAGE, "the PEM file holds no Ed25519 key", layer="crypto")

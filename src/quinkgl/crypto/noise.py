@@ -11,21 +11,19 @@ payload::
 Reading is a transaction: a message that fails leaves the state as it was before, so a forged datagram cannot
 end a handshake that an authentic one may still complete.
 
-The session uses ``Noise_XXpsk0+psk3_25519_AESGCM_SHA256``; the other patterns and ChaCha20-Poly1305 are here
-because the published test vectors speak them.
+The session uses ``Noise_XXpsk0+psk3_25519_AESGCM_SHA256``. Any other placement of psk tokens in XX works too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
 from enum import Enum
 from struct import Struct
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.limits import CONSTANTS
@@ -34,10 +32,7 @@ _KEY_BYTES = CONSTANTS.key_bytes
 _TAG_BYTES = CONSTANTS.tag_bytes
 _MAX_MESSAGE_BYTES = 65535  # section 3
 
-_CIPHERS: dict[str, tuple[type[AESGCM | ChaCha20Poly1305], Callable[[int], bytes]]] = {
-    "AESGCM": (AESGCM, Struct(">4xQ").pack),  # section 12.4
-    "ChaChaPoly": (ChaCha20Poly1305, Struct("<4xQ").pack),  # section 12.3
-}
+_pack_nonce = Struct(">4xQ").pack  # section 12.4
 
 
 class _Token(Enum):
@@ -51,17 +46,16 @@ class _Token(Enum):
     PSK = "psk"
 
 
-_PATTERNS: dict[str, tuple[tuple[_Token, ...], ...]] = {
-    "NN": ((_Token.E,), (_Token.E, _Token.EE)),
-    "XX": ((_Token.E,), (_Token.E, _Token.EE, _Token.S, _Token.ES), (_Token.S, _Token.SE)),
-}
+_XX = ((_Token.E,), (_Token.E, _Token.EE, _Token.S, _Token.ES), (_Token.S, _Token.SE))
 """Tokens of each message (section 7.5); the initiator writes the first, then they take turns."""
 
 
 def _pattern(name: str) -> tuple[tuple[_Token, ...], ...]:
-    """Return the messages of a pattern with its psk modifiers (section 9.4): ``"XXpsk0+psk3"``."""
+    """Return the messages of XX with its psk modifiers (section 9.4): ``"XXpsk0+psk3"``."""
     base, *places = name.replace("+", "").split("psk")
-    messages = [list(tokens) for tokens in _PATTERNS[base]]
+    messages = [list(tokens) for tokens in _XX]
+    if base != "XX" or not all(place.isdecimal() and int(place) <= len(messages) for place in places):
+        raise _misuse(f"{name!r} is not XX with psk modifiers from 0 to {len(messages)}")
     for place in map(int, places):
         if place == 0:
             messages[0].insert(0, _Token.PSK)
@@ -92,15 +86,14 @@ def _broken(message: str) -> RemoteProtocolError:
 class _SymmetricState:
     """Chaining key, handshake hash, and the CipherState that both feed (sections 5.1 and 5.2)."""
 
-    __slots__ = ("_aead", "_cipher", "_nonce", "chaining_key", "counter", "handshake_hash", "key")
+    __slots__ = ("chaining_key", "counter", "handshake_hash", "key")
 
-    def __init__(self, protocol_name: bytes, cipher: str) -> None:
+    def __init__(self, protocol_name: bytes) -> None:
         padded = protocol_name.ljust(_KEY_BYTES, b"\x00")
         self.handshake_hash = padded if len(padded) == _KEY_BYTES else hashlib.sha256(protocol_name).digest()
         self.chaining_key = self.handshake_hash
         self.key: bytes | None = None
         self.counter = 0
-        self._cipher, self._nonce = _CIPHERS[cipher]
 
     def snapshot(self) -> tuple[bytes, bytes, bytes | None, int]:
         return self.handshake_hash, self.chaining_key, self.key, self.counter
@@ -124,9 +117,7 @@ class _SymmetricState:
         if self.key is None:
             ciphertext = plaintext
         else:
-            ciphertext = self._cipher(self.key).encrypt(
-                self._nonce(self.counter), plaintext, self.handshake_hash
-            )
+            ciphertext = AESGCM(self.key).encrypt(_pack_nonce(self.counter), plaintext, self.handshake_hash)
             self.counter += 1
         self.mix_hash(ciphertext)
         return ciphertext
@@ -136,9 +127,7 @@ class _SymmetricState:
         if self.key is None:
             plaintext = ciphertext
         else:
-            plaintext = self._cipher(self.key).decrypt(
-                self._nonce(self.counter), ciphertext, self.handshake_hash
-            )
+            plaintext = AESGCM(self.key).decrypt(_pack_nonce(self.counter), ciphertext, self.handshake_hash)
             self.counter += 1
         self.mix_hash(ciphertext)
         return plaintext
@@ -187,13 +176,12 @@ class HandshakeState:
         static: X25519PrivateKey,
         psks: tuple[bytes, ...],
         ephemeral: X25519PrivateKey,
-        cipher: str = "AESGCM",
     ) -> None:
         self._messages = _pattern(pattern)
         wanted = sum(tokens.count(_Token.PSK) for tokens in self._messages)
         if len(psks) != wanted or any(len(psk) != _KEY_BYTES for psk in psks):
             raise _misuse(f"{pattern} takes {wanted} pre-shared keys of {_KEY_BYTES} bytes")
-        self._symmetric = _SymmetricState(f"Noise_{pattern}_25519_{cipher}_SHA256".encode("ascii"), cipher)
+        self._symmetric = _SymmetricState(f"Noise_{pattern}_25519_AESGCM_SHA256".encode("ascii"))
         self._symmetric.mix_hash(prologue)
         self._initiator = initiator
         self._static = static
