@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from quinkgl.manifest import ErrorName, ManifestError, keygen, load_manifest_file, sign_manifest
+from quinkgl.manifest.canonical import MAX_FILE_BYTES
+from quinkgl.manifest.files import write_atomically
+from quinkgl.testing.manifests import make_dummy_manifest
+
+VECTORS = Path(__file__).parent / "vectors"
+
+
+def test_load_gives_what_was_written(tmp_path):
+    path = tmp_path / "swarm.qgl"
+    signed = sign_manifest(make_dummy_manifest(), keygen()[0])
+    for pretty in (True, False):
+        write_atomically(path, signed.to_json(pretty=pretty))
+        assert load_manifest_file(path, expected_swarm_id=signed.swarm_id, unix_now=0.0) == signed
+
+
+def test_a_missing_file_is_an_os_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_manifest_file(tmp_path / "none.qgl")
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", ErrorName.ERR_MANIFEST_INVALID_JSON),
+        (b"[]", ErrorName.ERR_MANIFEST_NOT_OBJECT),
+        (b" " * (MAX_FILE_BYTES + 1), ErrorName.ERR_MANIFEST_INVALID_JSON),
+        (
+            replace(make_dummy_manifest(), expires_at="1970-01-02T00:00:00Z").to_json(),
+            ErrorName.ERR_MANIFEST_EXPIRED,
+        ),
+        (make_dummy_manifest(name="other").to_json(), ErrorName.ERR_MANIFEST_HASH_MISMATCH),
+        (
+            replace(sign_manifest(make_dummy_manifest(), keygen()[0]), name="forged").to_json(),
+            ErrorName.ERR_SIGNATURE_INVALID,
+        ),
+    ],
+    ids=lambda value: value.name if isinstance(value, ErrorName) else "",
+)
+def test_an_error_names_the_file(tmp_path, content, code):
+    path = tmp_path / "bad.qgl"
+    path.write_bytes(content)
+    expected = make_dummy_manifest().swarm_id if code is ErrorName.ERR_MANIFEST_HASH_MISMATCH else None
+    with pytest.raises(ManifestError) as caught:
+        load_manifest_file(path, expected_swarm_id=expected, unix_now=1e9)
+    assert caught.value.args[0] == code
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_forged_signature_is_loaded_only_by_who_asks_not_to_look(tmp_path):
+    forged = replace(sign_manifest(make_dummy_manifest(), keygen()[0]), name="forged")
+    path = tmp_path / "forged.qgl"
+    write_atomically(path, forged.to_json())
+    assert load_manifest_file(path, check_signature=False) == forged
+
+
+def test_a_write_that_cannot_be_finished_leaves_the_old_content_and_no_scratch(tmp_path):
+    path = tmp_path / "kept"
+    write_atomically(path, b"old")
+    with pytest.raises(TypeError):
+        write_atomically(path, "no bytes")
+    with pytest.raises(FileExistsError):
+        write_atomically(path, b"new", overwrite=False)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
