@@ -1,7 +1,8 @@
 """Swarm: the one object that a driver drives.
 
-It composes the transport's endpoint with the protocol's machines (manifest handshake, membership, gossip) and is the only
-place that knows them all. It hands opaque update bytes and a signed header up, and takes them down.
+It composes the transport's endpoint with the protocol's machines (manifest handshake, membership, gossip) and
+is the only place that knows them all. It hands opaque update bytes and a signed header up, and takes them
+down.
 """
 
 from __future__ import annotations

@@ -40,7 +40,10 @@ class SwarmConfig:
 
 @dataclass(slots=True)
 class SwarmStats(EndpointStats):
-    """Counters of the datagrams and of the updates; ``dropped`` holds every refusal of every layer by reason."""
+    """Counters of the datagrams and of the updates.
+
+    ``dropped`` holds every refusal of every layer by reason.
+    """
 
     updates_received: int = 0
     updates_sent: int = 0
@@ -49,7 +52,10 @@ class SwarmStats(EndpointStats):
 
 @dataclass(frozen=True, slots=True)
 class PeerView:
-    """A peer that agreed to the manifest. ``round`` is that of the last update taken from it, None before one."""
+    """A peer that agreed to the manifest.
+
+    ``round`` is that of the last update taken from it, None before one.
+    """
 
     peer: bytes
     address: Address

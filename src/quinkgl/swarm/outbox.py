@@ -25,8 +25,8 @@ class Parcel:
 class Outbox:
     """What goes to one peer.
 
-    A transfer that is under way is never given up for a newer update: on a slow path every update would be overtaken and
-    none would arrive. The newest one waits instead, and replaces any that waited before.
+    A transfer that is under way is never given up for a newer update: on a slow path every update would be
+    overtaken and none would arrive. The newest one waits instead, and replaces any that waited before.
     """
 
     __slots__ = ("_waiting", "root", "transfer")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -83,9 +83,10 @@ class _Neighbour:
 class Swarm(Exclusive):
     """A member of one swarm: bytes and time in; datagrams, events and a deadline out.
 
-    ``manifest`` is what all members hold byte for byte, ``capabilities`` describe the model that this node really runs,
-    ``addresses`` are where others can reach it. ``state`` is what an earlier run's :meth:`state` returned. ``rng`` is the
-    system's generator unless given; a seeded one needs ``insecure_deterministic_keys`` and is for simulation.
+    ``manifest`` is what all members hold byte for byte, ``capabilities`` describe the model that this node
+    really runs, ``addresses`` are where others can reach it. ``state`` is what an earlier run's :meth:`state`
+    returned. ``rng`` is the system's generator unless given; a seeded one needs
+    ``insecure_deterministic_keys`` and is for simulation.
 
     Raises ManifestError when the capabilities are not those of the manifest.
     """
@@ -184,8 +185,9 @@ class Swarm(Exclusive):
     ) -> bytes:
         """Offer an update to ``targets`` and return its Merkle root.
 
-        ``body`` is shared, not copied, and must not change until every target has it or is gone. Each target answers with
-        UpdateDelivered or UpdateNotDelivered (SUPERSEDED when a newer update replaced this one before its turn came).
+        ``body`` is shared, not copied, and must not change until every target has it or is gone. Each target
+        answers with UpdateDelivered or UpdateNotDelivered (SUPERSEDED when a newer update replaced this one
+        before its turn came).
         """
         now = self._clock(now)
         self._check_open()
@@ -232,7 +234,9 @@ class Swarm(Exclusive):
         self._settle()
 
     @exclusive
-    def disconnect(self, peer: bytes, *, code: int = ErrorCode.NO_ERROR, reason: str = "", now: float) -> None:
+    def disconnect(
+        self, peer: bytes, *, code: int = ErrorCode.NO_ERROR, reason: str = "", now: float
+    ) -> None:
         """End the session with one peer; nothing happens when there is none."""
         now = self._clock(now)
         self._endpoint.disconnect(peer, code, reason, now=now)
@@ -281,12 +285,13 @@ class Swarm(Exclusive):
             for reason, count in part.items():
                 dropped[reason] = dropped.get(reason, 0) + count
         copied["dropped"] = dropped
-        return SwarmStats(
-            **copied, updates_received=self._updates_received, updates_sent=self._updates_sent
-        )
+        return SwarmStats(**copied, updates_received=self._updates_received, updates_sent=self._updates_sent)
 
     def state(self) -> dict[str, Any]:
-        """Return what must survive a restart, as plain values: record number, anchors, accepted rounds, roots seen."""
+        """Return what must survive a restart, as plain values.
+
+        Record number, anchors, accepted rounds, roots seen.
+        """
         return {"membership": self._membership.state(), "gossip": self._gossip.state()}
 
     # Input
@@ -295,7 +300,10 @@ class Swarm(Exclusive):
     def receive_datagram(
         self, data: bytes | memoryview, source: Address, *, now: float, segment_size: int | None = None
     ) -> None:
-        """Take a datagram, or a run of datagrams of ``segment_size`` bytes. Never raises, whatever the bytes."""
+        """Take a datagram, or a run of datagrams of ``segment_size`` bytes.
+
+        Never raises, whatever the bytes.
+        """
         now = self._clock(now)
         self._endpoint.receive_datagram(data, source, now=now, segment_size=segment_size)
         self._settle()
@@ -344,7 +352,12 @@ class Swarm(Exclusive):
         busy = True
         while busy:
             busy = False
-            for drain in (self._drain_endpoint, self._drain_handshakes, self._drain_membership, self._drain_gossip):
+            for drain in (
+                self._drain_endpoint,
+                self._drain_handshakes,
+                self._drain_membership,
+                self._drain_gossip,
+            ):
                 busy = drain() or busy
         if self._closing and not self._closed_reported and self._endpoint.drained:
             self._closed_reported = True
@@ -403,9 +416,7 @@ class Swarm(Exclusive):
         if neighbour.connected:
             self._membership.peer_disconnected(event.peer, now=self._now)
             self._gossip.peer_disconnected(event.peer, now=self._now)
-            self._events.append(
-                PeerDisconnected(event.peer, event.code, event.reason, event.by_remote)
-            )
+            self._events.append(PeerDisconnected(event.peer, event.code, event.reason, event.by_remote))
         elif neighbour.handshake.state is not HandshakeState.REFUSED:
             # The session ended before the manifest was agreed, so nobody has heard of this peer yet.
             self._events.append(
@@ -432,25 +443,23 @@ class Swarm(Exclusive):
 
     def _on_message(self, peer: bytes, channel: Channel, data: bytes) -> None:
         """Hand a message to the machine behind its channel; a peer that breaks the rules is disconnected."""
-        neighbour = self._neighbours[peer]
         try:
-            if channel is Channel.MANIFEST:
-                neighbour.handshake.receive_message(data, now=self._now)
-            elif not neighbour.connected:
-                raise RemoteProtocolError(
-                    ErrorCode.E_FRAME_CONTEXT,
-                    "a message before the manifest was agreed",
-                    layer="swarm",
-                    peer=peer,
-                    section="4b",
-                )
-            elif channel is Channel.MEMBERSHIP:
-                self._membership.receive_message(peer, data, now=self._now)
-            else:
-                self._gossip.receive_message(peer, data, now=self._now)
+            self._route_untrusted(peer, self._neighbours[peer], channel, data)
         except RemoteProtocolError as error:
             self._count_ended({error.code.name: 1})
             self._endpoint.disconnect(peer, error.code, error.message, now=self._now)
+
+    def _route_untrusted(self, peer: bytes, neighbour: _Neighbour, channel: Channel, data: bytes) -> None:
+        if channel is Channel.MANIFEST:
+            neighbour.handshake.receive_message(data, now=self._now)
+        elif not neighbour.connected:
+            raise RemoteProtocolError(
+                ErrorCode.E_FRAME_CONTEXT, "a message before the manifest was agreed", layer="swarm", peer=peer
+            )
+        elif channel is Channel.MEMBERSHIP:
+            self._membership.receive_message(peer, data, now=self._now)
+        else:
+            self._gossip.receive_message(peer, data, now=self._now)
 
     def _drain_handshakes(self) -> bool:
         busy = False
@@ -565,9 +574,7 @@ class Swarm(Exclusive):
 
     def _forget_publications(self) -> None:
         """Let go of bodies that nobody is being sent."""
-        needed = [
-            root for neighbour in self._neighbours.values() for root in neighbour.outbox.roots()
-        ]
+        needed = [root for neighbour in self._neighbours.values() for root in neighbour.outbox.roots()]
         self._publications = {root: kept for root, kept in self._publications.items() if root in needed}
 
     # Common
@@ -619,8 +626,10 @@ class Swarm(Exclusive):
         return best
 
 
-def _terms(manifest: SwarmManifest, capabilities: Capabilities, swarm_id: bytes, max_object_bytes: int) -> Terms:
-    expires = manifest.expires_unix()
+def _terms(
+    manifest: SwarmManifest, capabilities: Capabilities, swarm_id: bytes, max_object_bytes: int
+) -> Terms:
+    expires = manifest.expires_unix
     return Terms(
         swarm_id=swarm_id,
         schema_version=manifest.schema_version,

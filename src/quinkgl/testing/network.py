@@ -1,8 +1,10 @@
-"""A datagram network in virtual time: machines joined by links that lose, delay, reorder, duplicate and corrupt.
+"""A datagram network in virtual time.
+
+Machines joined by links that lose, delay, reorder, duplicate and corrupt.
 
 Nothing here sleeps, opens a socket or reads a clock. Each node is any machine with the datagram interface
-(``receive_datagram``, ``handle_timer``, ``next_event``, ``next_datagram``, ``deadline``): an ``Endpoint``, a ``Swarm``,
-or either behind :class:`quinkgl.testing.contract.Checked`. One seed gives one run.
+(``receive_datagram``, ``handle_timer``, ``next_event``, ``next_datagram``, ``deadline``): an ``Endpoint``, a
+``Swarm``, or either behind :class:`quinkgl.testing.contract.Checked`. One seed gives one run.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ from quinkgl.wire.addresses import Address
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """How a path treats datagrams. Probabilities are per datagram; ``rate`` is in bytes a second, None for no limit."""
+    """How a path treats datagrams.
+
+    Probabilities are per datagram; ``rate`` is in bytes a second, None for no limit.
+    """
 
     delay_s: float = 0.01
     jitter_s: float = 0.0
@@ -50,7 +55,7 @@ class VirtualNetwork:
 
     def __init__(self, seed: int = 0, link: Link | None = None) -> None:
         self.now = 0.0
-        self.rng = random.Random(seed)
+        self.rng = random.Random(seed)  # noqa: S311 - it decides which datagrams are lost
         self.link = link if link is not None else Link()
         self.nodes: dict[Address, Node] = {}
         self.tap: Callable[[float, Address, Address, bytes], None] | None = None
@@ -62,7 +67,10 @@ class VirtualNetwork:
         self._sequence = 0
 
     def add(self, address: Address, machine: Any) -> Node:
-        """Put a machine on the network; one that is there already at this address is replaced, as after a crash."""
+        """Put a machine on the network.
+
+        One that is there already at this address is replaced, as after a crash.
+        """
         node = Node(address, machine)
         self.nodes[address] = node
         return node
@@ -104,7 +112,9 @@ class VirtualNetwork:
             self.settle(node)
 
     def run(self, until: Callable[[], bool] | None = None, *, limit_s: float) -> bool:
-        """Run until the condition holds, nothing is left to happen, or ``limit_s`` of virtual time has passed.
+        """Run until the condition holds, nothing is left to happen, or time is up.
+
+        ``limit_s`` is virtual time from now on.
 
         Returns whether the condition held (True without one). Time stands at the limit when it was reached.
         """
@@ -121,7 +131,9 @@ class VirtualNetwork:
             self._step()
 
     def _next_time(self) -> float | None:
-        times = [deadline for node in self.nodes.values() if (deadline := node.machine.deadline()) is not None]
+        times = [
+            deadline for node in self.nodes.values() if (deadline := node.machine.deadline()) is not None
+        ]
         if self._queue:
             times.append(self._queue[0][0])
         return min(times, default=None)

@@ -1,7 +1,7 @@
 """Transport: secure sessions over datagrams, many peers on one address.
 
-``Endpoint`` is the socket-level machine, ``Connection`` one session with one peer, ``ObjectExchange`` the transfers of
-one session. All are pure: datagrams and time in; datagrams, events and a deadline out.
+``Endpoint`` is the socket-level machine, ``Connection`` one session with one peer, ``ObjectExchange`` the
+transfers of one session. All are pure: datagrams and time in; datagrams, events and a deadline out.
 """
 
 from __future__ import annotations

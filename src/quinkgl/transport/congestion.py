@@ -8,7 +8,10 @@ from quinkgl.wire.limits import CONSTANTS
 
 
 class CongestionController(Protocol):
-    """Decides how many bytes may be in flight. Sizes are UDP payload bytes, times are the connection's clock."""
+    """Decides how many bytes may be in flight.
+
+    Sizes are UDP payload bytes, times are the connection's clock.
+    """
 
     @property
     def window(self) -> int:

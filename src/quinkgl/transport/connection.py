@@ -1,8 +1,8 @@
 """One session with one peer: packets, frames, reliability, objects, and its end (spec chapters 6 to 9).
 
-``Connection`` begins where the handshake ended. It is driven by its ``Endpoint``: datagrams and time go in, datagrams,
-events and a deadline come out. Contents, not packets, are sent again: what a lost packet carried goes back to the part
-that it came from.
+``Connection`` begins where the handshake ended. It is driven by its ``Endpoint``: datagrams and time go in,
+datagrams, events and a deadline come out. Contents, not packets, are sent again: what a lost packet carried
+goes back to the part that it came from.
 """
 
 from __future__ import annotations
@@ -140,7 +140,10 @@ class Connection:
         finish: bytes | None,
         now: float,
     ) -> None:
-        """Start a session. ``finish`` is the initiator's last handshake datagram, sent until the peer shows it came."""
+        """Start a session.
+
+        ``finish`` is the initiator's last handshake datagram, sent until the peer shows it came.
+        """
         self.session = session
         self.peer = session.peer_id
         self.local_id = local_id
@@ -320,7 +323,10 @@ class Connection:
                     return
                 case PathResponse():
                     raise RemoteProtocolError(
-                        ErrorCode.E_FRAME_CONTEXT, "PATH_RESPONSE without a challenge", layer="transport", section="7.1"
+                        ErrorCode.E_FRAME_CONTEXT,
+                        "PATH_RESPONSE without a challenge",
+                        layer="transport",
+                        section="7.1",
                     )
                 case _:
                     pass
@@ -393,7 +399,8 @@ class Connection:
             self._stats.packets_lost += 1
             self._send_again(packet.contents)
         if not lost:
-            # A probe carries the oldest outstanding content again, so that it helps if all in flight was lost.
+            # A probe carries the oldest outstanding content again, so that it helps if all in flight was
+            # lost.
             oldest = self._recovery.oldest()
             if oldest is not None:
                 self._send_again(oldest.contents)

@@ -1,8 +1,9 @@
 """Many peers on one address: routing, handshakes, and the life of connections (spec chapters 5 and 6).
 
-``Endpoint`` is what stands between a socket and the sessions: it tells our datagrams from foreign ones, answers only
-those who prove that they hold the swarm's keys, bounds what strangers can cost, and hands everything else to the
-connection it belongs to. Bytes from the network never make it raise; each refusal is counted in ``stats.dropped``.
+``Endpoint`` is what stands between a socket and the sessions: it tells our datagrams from foreign ones,
+answers only those who prove that they hold the swarm's keys, bounds what strangers can cost, and hands
+everything else to the connection it belongs to. Bytes from the network never make it raise; each refusal is
+counted in ``stats.dropped``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from quinkgl.crypto.identity import Identity
 from quinkgl.crypto.keys import key_source
-from quinkgl.crypto.mac import mac1, verify as verify_mac1
+from quinkgl.crypto.mac import mac1
+from quinkgl.crypto.mac import verify as verify_mac1
 from quinkgl.crypto.psk import SwarmKeys
 from quinkgl.transport.congestion import CongestionController, NewReno
 from quinkgl.transport.connection import (
@@ -101,7 +103,10 @@ class Endpoint:
         config: EndpointConfig | None = None,
         insecure_deterministic_keys: bool = False,
     ) -> None:
-        """Make an endpoint; LocalProtocolError when ``rng`` is seeded without ``insecure_deterministic_keys``."""
+        """Make an endpoint.
+
+        LocalProtocolError when ``rng`` is seeded without ``insecure_deterministic_keys``.
+        """
         self.stats = EndpointStats()
         self._config = config if config is not None else EndpointConfig()
         self._rng = rng
@@ -121,9 +126,12 @@ class Endpoint:
     # Commands
 
     def connect(self, address: Address, *, expected_peer: bytes | None = None, now: float) -> None:
-        """Open a session with whoever is at ``address``; an attempt or a session that is there already is enough.
+        """Open a session with whoever is at ``address``.
 
-        Answered by ConnectionEstablished, or ConnectFailed when nobody answers in time or the identity is another.
+        An attempt or a session that is there already is enough.
+
+        Answered by ConnectionEstablished, or ConnectFailed when nobody answers in time or the identity is
+        another.
         """
         now = self._clock(now)
         if self._closing:
@@ -164,7 +172,10 @@ class Endpoint:
         self._record = record
 
     def send_message(self, peer: bytes, channel: Channel, body: bytes, *, now: float) -> bool:
-        """Queue a message for ``peer``. False when there is no session, it is ending, or its queue is full."""
+        """Queue a message for ``peer``.
+
+        False when there is no session, it is ending, or its queue is full.
+        """
         self._clock(now)
         connection = self._by_peer.get(peer)
         if connection is None or not connection.send_message(channel, body):
@@ -180,9 +191,12 @@ class Endpoint:
     def offer_object(
         self, peer: bytes, root: bytes, leaves: bytes, header: bytes, body: memoryview, *, now: float
     ) -> int | None:
-        """Offer an object to ``peer`` and return the transfer's number; None when there is no session or no room.
+        """Offer an object to ``peer`` and return the transfer's number.
 
-        ``leaves`` is the concatenation of the object's leaf hashes. ``body`` is shared, not copied: it must not change.
+        None when there is no session or no room.
+
+        ``leaves`` is the concatenation of the object's leaf hashes. ``body`` is shared, not copied: it must
+        not change.
         """
         self._clock(now)
         connection = self._by_peer.get(peer)
@@ -265,7 +279,10 @@ class Endpoint:
     def receive_datagram(
         self, data: bytes | memoryview, source: Address, *, now: float, segment_size: int | None = None
     ) -> None:
-        """Take a datagram, or a run of datagrams of ``segment_size`` bytes. Never raises, whatever the bytes."""
+        """Take a datagram, or a run of datagrams of ``segment_size`` bytes.
+
+        Never raises, whatever the bytes.
+        """
         now = self._clock(now)
         self.stats.bytes_received += len(data)
         if segment_size is None or segment_size >= len(data):
@@ -533,8 +550,9 @@ class Endpoint:
     def _stays(old: Connection, new: Connection, now: float) -> bool:
         """Whether the older of two sessions with one peer stays (spec 5.8).
 
-        The newer one wins, since the peer that opened it may have lost the older. Only when the same two processes
-        opened to each other at once must both sides keep the same one: that with the greater handshake hash.
+        The newer one wins, since the peer that opened it may have lost the older. Only when the same two
+        processes opened to each other at once must both sides keep the same one: that with the greater
+        handshake hash.
         """
         crossed = (
             old.session.remote_static == new.session.remote_static
@@ -616,7 +634,9 @@ class Endpoint:
 
     def _check_not_self(self, session: Session) -> None:
         if session.peer_id == self._party.identity.peer_id:
-            raise RemoteProtocolError(ErrorCode.E_HS_SELF, "the address leads back to this node", section="5.5")
+            raise RemoteProtocolError(
+                ErrorCode.E_HS_SELF, "the address leads back to this node", section="5.5"
+            )
 
     # Common
 

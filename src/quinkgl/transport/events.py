@@ -10,7 +10,10 @@ from quinkgl.wire.control import Channel
 
 @dataclass(frozen=True, slots=True)
 class Transmit:
-    """A datagram to send. With ``segment_size`` it is a run of datagrams of that size (the last may be shorter)."""
+    """A datagram to send.
+
+    With ``segment_size`` it is a run of datagrams of that size (the last may be shorter).
+    """
 
     data: bytes | memoryview
     destination: Address
@@ -22,7 +25,8 @@ class Transmit:
 class ConnectionEstablished:
     """A session with ``peer`` is open and its identity proven.
 
-    ``record`` is the signed peer record that it sent (empty when none), ``observed_address`` where it sees us.
+    ``record`` is the signed peer record that it sent (empty when none), ``observed_address`` where it sees
+    us.
     """
 
     peer: bytes

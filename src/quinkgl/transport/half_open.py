@@ -18,7 +18,10 @@ class AttemptState(Enum):
 
 
 class Attempt:
-    """One try to reach an address: the same INIT, sent again with back-off until it is answered or given up."""
+    """One try to reach an address.
+
+    The same INIT, sent again with back-off until it is answered or given up.
+    """
 
     def __init__(
         self,
@@ -101,7 +104,10 @@ class HalfOpen:
 
     @property
     def may_send(self) -> bool:
-        """Whether one more answer keeps to three times what came from the unvalidated address (RFC 9000 8.1)."""
+        """Whether one more answer keeps to three times what came from the unvalidated address.
+
+        RFC 9000 section 8.1.
+        """
         return self._sent_bytes + len(self._datagram) <= LIMITS.unvalidated_factor * self._received_bytes
 
     def take(self, now: float) -> bytes | None:

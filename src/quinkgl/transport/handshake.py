@@ -1,10 +1,11 @@
 """The secure session's handshake: three Noise messages with an Ed25519 identity inside (spec chapter 5).
 
-``Noise_XXpsk0+psk3_25519_AESGCM_SHA256``. Messages 2 and 3 carry the sender's identity key and its signature over the
-handshake hash as it stands before the payload, the role and the sender's own static key; so an old signature can be
-replayed into no other handshake, and version, swarm and mode are bound through the prologue.
+``Noise_XXpsk0+psk3_25519_AESGCM_SHA256``. Messages 2 and 3 carry the sender's identity key and its signature
+over the handshake hash as it stands before the payload, the role and the sender's own static key; so an old
+signature can be replayed into no other handshake, and version, swarm and mode are bound through the prologue.
 
-A message that is not authentic leaves the handshake as it was, so that a forged answer does not end an honest one.
+A message that is not authentic leaves the handshake as it was, so that a forged answer does not end an honest
+one.
 """
 
 from __future__ import annotations
@@ -84,8 +85,9 @@ class Initiator:
     ) -> tuple[bytes, Session]:
         """Read message 2 and return message 3 with the session.
 
-        Raises RemoteProtocolError: E_HS_DECRYPT for bytes that no holder of the PSK wrote, E_HS_IDENTITY for a
-        signature that does not hold, a weak key, or a peer other than ``expected_peer``; codes of the payload.
+        Raises RemoteProtocolError: E_HS_DECRYPT for bytes that no holder of the PSK wrote, E_HS_IDENTITY for
+        a signature that does not hold, a weak key, or a peer other than ``expected_peer``; codes of the
+        payload.
         """
         state = self._state
         payload = _read_payload_untrusted(state, message2, _RESPONDER_ROLE)
@@ -116,13 +118,19 @@ class Responder:
         record: bytes,
         observed: Address,
     ) -> None:
-        """Read message 1 and make message 2; RemoteProtocolError E_HS_DECRYPT when message 1 is not authentic."""
+        """Read message 1 and make message 2.
+
+        RemoteProtocolError E_HS_DECRYPT when message 1 is not authentic.
+        """
         self._state = _noise(party, source.x25519(), prologue(party.keys, version, versions), initiator=False)
         self._state.read_payload_untrusted(self._state.read_tokens_untrusted(message1))
         self.message2 = _write_payload(self._state, party, _RESPONDER_ROLE, record, observed)
 
     def finish_untrusted(self, message3: bytes) -> Session:
-        """Read message 3 and return the session; raises RemoteProtocolError as the initiator does for message 2."""
+        """Read message 3 and return the session.
+
+        Raises RemoteProtocolError as the initiator does for message 2.
+        """
         state = self._state
         payload = _read_payload_untrusted(state, message3, _INITIATOR_ROLE)
         receive, send = state.split()

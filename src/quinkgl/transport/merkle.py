@@ -1,7 +1,7 @@
 """Merkle trees over 16 KiB leaves (spec 9.1): what lets one leaf be verified as soon as it is there.
 
-``leaf = SHA-256(00 ‖ bytes)``, ``node = SHA-256(01 ‖ left ‖ right)``; a node without a sibling is promoted as it is.
-The domain bytes keep a leaf from being passed off as a node (RFC 6962 section 2.1 gives the reason).
+``leaf = SHA-256(00 ‖ bytes)``, ``node = SHA-256(01 ‖ left ‖ right)``; a node without a sibling is promoted as
+it is. The domain bytes keep a leaf from being passed off as a node (RFC 6962 section 2.1 gives the reason).
 """
 
 from __future__ import annotations
@@ -47,6 +47,9 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
 
 
 def list_bytes(size: int) -> int:
-    """Return the length of the leaf list in a transfer's byte space; one leaf needs none, since it is the root."""
+    """Return the length of the leaf list in a transfer's byte space.
+
+    One leaf needs none, since it is the root.
+    """
     leaves = leaf_count(size)
     return leaves * HASH_BYTES if leaves > 1 else 0

@@ -1,8 +1,10 @@
-"""The receiving side of one transfer: every leaf is verified before a byte of the object is delivered (spec 9.4).
+"""The receiving side of one transfer.
 
-Chunks arrive already authenticated as *from this peer*; the Merkle tree shows that they are the bytes that the offer's
-root names, whoever sends them. Bytes are copied once, into their place in one preallocated buffer, and a byte that has
-arrived is never overwritten.
+Every leaf is verified before a byte of the object is delivered (spec 9.4).
+
+Chunks arrive already authenticated as *from this peer*; the Merkle tree shows that they are the bytes that
+the offer's root names, whoever sends them. Bytes are copied once, into their place in one preallocated
+buffer, and a byte that has arrived is never overwritten.
 """
 
 from __future__ import annotations
@@ -15,7 +17,10 @@ from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
 from quinkgl.wire.limits import LIMITS
 
 _MAX_GAPS = 4096
-"""How scattered the received bytes may be; a sender of whole packets stays far below, one of crumbs does not."""
+"""How scattered the received bytes may be.
+
+A sender of whole packets stays far below, one of crumbs does not.
+"""
 
 
 class ReceiverState(Enum):
@@ -88,8 +93,8 @@ class ObjectReceiver:
     def receive_untrusted(self, offset: int, data: bytes) -> None:
         """Take one chunk; the state is COMPLETE when it was the last one missing.
 
-        Raises RemoteProtocolError E_FLOW for bytes beyond the credit or too scattered, E_OBJ_HASH for a leaf list that
-        does not give the root or a leaf that does not match it.
+        Raises RemoteProtocolError E_FLOW for bytes beyond the credit or too scattered, E_OBJ_HASH for a leaf
+        list that does not give the root or a leaf that does not match it.
         """
         if self.state is not ReceiverState.RECEIVING:
             return

@@ -1,6 +1,7 @@
 """The offering side of one transfer: which bytes of an object go out next (spec 9.4).
 
-It keeps no copy: the body is the one immutable buffer that all targets of an update share, and chunks are slices.
+It keeps no copy: the body is the one immutable buffer that all targets of an update share, and chunks are
+slices.
 """
 
 from __future__ import annotations
@@ -62,7 +63,18 @@ class WantedRanges:
 class ObjectSender:
     """Hands out chunks of one object within the receiver's credit, lost ones first."""
 
-    __slots__ = ("_body", "_credit", "_list", "_rank", "_resend", "_wanted", "root", "size", "state", "transfer")
+    __slots__ = (
+        "_body",
+        "_credit",
+        "_list",
+        "_rank",
+        "_resend",
+        "_wanted",
+        "root",
+        "size",
+        "state",
+        "transfer",
+    )
 
     def __init__(self, transfer: int, root: bytes, leaves: bytes, body: memoryview) -> None:
         self.transfer = transfer
@@ -90,7 +102,9 @@ class ObjectSender:
         """
         if want.ranges[-1][1] > len(self._list) + self.size:
             raise RemoteProtocolError(
-                ErrorCode.E_OBJ_SIZE, f"WANT up to byte {want.ranges[-1][1]} of a smaller object", section="9.3"
+                ErrorCode.E_OBJ_SIZE,
+                f"WANT up to byte {want.ranges[-1][1]} of a smaller object",
+                section="9.3",
             )
         self.state = SenderState.SENDING
         self._wanted = WantedRanges(want.ranges)
@@ -103,7 +117,10 @@ class ObjectSender:
         self._credit = max(self._credit, limit)
 
     def take(self, room: int) -> tuple[Chunk, memoryview] | None:
-        """Return the next chunk of at most ``room`` bytes; a chunk lies in the leaf list or in the body, not in both."""
+        """Return the next chunk of at most ``room`` bytes.
+
+        A chunk lies in the leaf list or in the body, not in both.
+        """
         if len(self._resend):
             start, stop = self._resend.first()
             stop = self._clip(start, min(stop, start + room))

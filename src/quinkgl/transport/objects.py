@@ -1,8 +1,8 @@
 """The object exchange of one connection: OFFER, WANT with credit, chunks, DONE, CANCEL (spec chapter 9).
 
-A machine of its own: messages go over any ordered, reliable channel, chunks over anything that keeps their bounds. The
-connection carries messages on its CONTROL stream and chunks in bulk packets, tells which chunks were lost, and grants
-credit in MAX_DATA frames.
+A machine of its own: messages go over any ordered, reliable channel, chunks over anything that keeps their
+bounds. The connection carries messages on its CONTROL stream and chunks in bulk packets, tells which chunks
+were lost, and grants credit in MAX_DATA frames.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ class ObjectExchange:
     def offer(self, root: bytes, leaves: bytes, header: bytes, body: memoryview) -> int | None:
         """Offer an object and return the number of the transfer; None when too many are open.
 
-        ``leaves`` is the concatenation of all leaf hashes, ``body`` must stay unchanged until the transfer ends. Raises
-        LocalProtocolError for an object or header over the limits.
+        ``leaves`` is the concatenation of all leaf hashes, ``body`` must stay unchanged until the transfer
+        ends. Raises LocalProtocolError for an object or header over the limits.
         """
         if len(header) > LIMITS.header_bytes or len(body) > LIMITS.object_bytes:
             raise LocalProtocolError(
@@ -159,7 +159,10 @@ class ObjectExchange:
             self._say(Cancel(transfer, code, by_offerer=True))
 
     def close(self, code: int) -> None:
-        """End every transfer with ``code``; buffers are released and each open transfer is reported as failed."""
+        """End every transfer with ``code``.
+
+        Buffers are released and each open transfer is reported as failed.
+        """
         for transfer in list(self._outgoing):
             sender = self._end_outgoing(transfer)
             if sender is not None:
@@ -287,14 +290,18 @@ class ObjectExchange:
         self._highest_offer = offer.transfer
         if offer.body is not None and (len(offer.body) != offer.size or leaf_count(offer.size) > 1):
             raise RemoteProtocolError(
-                ErrorCode.E_OBJ_SIZE, f"inline body of {len(offer.body)} bytes, size {offer.size}", section="9.2"
+                ErrorCode.E_OBJ_SIZE,
+                f"inline body of {len(offer.body)} bytes, size {offer.size}",
+                section="9.2",
             )
         if (offer.body is not None or offer.size == 0) and leaf_hash(offer.body or b"") != offer.root:
             raise RemoteProtocolError(
                 ErrorCode.E_OBJ_HASH, "inline body does not match the offered root", section="9.4"
             )
         if len(self._messages) >= _MAX_REPLIES:
-            raise RemoteProtocolError(ErrorCode.E_FLOW, "offers come faster than answers are read", section="9.2")
+            raise RemoteProtocolError(
+                ErrorCode.E_FLOW, "offers come faster than answers are read", section="9.2"
+            )
         if offer.size > LIMITS.object_bytes:
             self._say(Cancel(offer.transfer, ErrorCode.E_OBJ_SIZE, by_offerer=False))
         elif len(self._offers) >= LIMITS.offers_queued:

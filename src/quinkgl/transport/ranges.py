@@ -1,4 +1,7 @@
-"""Sets of integers kept as sorted half-open ranges: packet numbers received, bytes received, bytes to send again."""
+"""Sets of integers kept as sorted half-open ranges.
+
+Packet numbers received, bytes received, bytes to send again.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Loss detection and probe time-outs (RFC 9002 sections 6 and 7, appendix A), one packet number space a session.
+"""Loss detection and probe time-outs (RFC 9002 sections 6 and 7, appendix A).
 
-What a packet carried is remembered as opaque *contents*; this module decides only which packets were acknowledged and
-which are lost. Contents are sent again in new packets.
+One packet number space a session.
+
+What a packet carried is remembered as opaque *contents*; this module decides only which packets were
+acknowledged and which are lost. Contents are sent again in new packets.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ C = TypeVar("C")
 
 
 class SentPacket(NamedTuple, Generic[C]):
-    """One packet in flight. Only ack-eliciting packets are remembered, and all of those count as in flight."""
+    """One packet in flight.
+
+    Only ack-eliciting packets are remembered, and all of those count as in flight.
+    """
 
     number: int
     sent_at: float
@@ -30,7 +35,10 @@ class SentPacket(NamedTuple, Generic[C]):
 
 
 class AckResult(NamedTuple, Generic[C]):
-    """What an ACK told: packets newly acknowledged, and packets that it shows to be lost, both in ascending order."""
+    """What an ACK told.
+
+    Packets newly acknowledged, and packets that it shows to be lost, both in ascending order.
+    """
 
     acknowledged: list[SentPacket[C]]
     lost: list[SentPacket[C]]
@@ -97,7 +105,10 @@ class LossRecovery(Generic[C]):
         largest = ranges[0][1]
         if largest >= self._next_number:
             raise RemoteProtocolError(
-                ErrorCode.E_ACK, f"ACK of packet {largest}, which was never sent", layer="transport", section="8.1"
+                ErrorCode.E_ACK,
+                f"ACK of packet {largest}, which was never sent",
+                layer="transport",
+                section="8.1",
             )
         acknowledged = self._take_acknowledged(ranges)
         if not acknowledged:
@@ -123,7 +134,7 @@ class LossRecovery(Generic[C]):
             return self._loss_time
         if not self._sent:
             return None
-        backoff = 2 ** min(self.probe_count, _MAX_BACKOFF)
+        backoff = 1 << min(self.probe_count, _MAX_BACKOFF)
         return self._last_sent_at + self.rtt.probe_timeout(self.max_ack_delay_s) * backoff
 
     def on_timeout(self, now: float) -> list[SentPacket[C]]:
@@ -131,7 +142,8 @@ class LossRecovery(Generic[C]):
         if self._loss_time is not None:
             return self._detect_lost(now)
         self.probe_count += 1
-        # The next time-out counts from this probe, or a sender with nothing new to say would fire at once again.
+        # The next time-out counts from this probe, or a sender with nothing new to say would fire at once
+        # again.
         self._last_sent_at = now
         return []
 

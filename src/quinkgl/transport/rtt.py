@@ -20,7 +20,10 @@ class RttEstimator:
         self.has_sample = False
 
     def sample(self, rtt_s: float, ack_delay_s: float) -> None:
-        """Take one measurement; ``ack_delay_s`` is the peer's, already capped at what it promised (section 5.3)."""
+        """Take one measurement.
+
+        ``ack_delay_s`` is the peer's, already capped at what it promised (section 5.3).
+        """
         self.latest = rtt_s
         if not self.has_sample:
             self.has_sample = True

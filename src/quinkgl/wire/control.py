@@ -1,7 +1,7 @@
 """The CONTROL stream's framing: messages of several machines on one ordered byte stream (spec 7.4).
 
-A message is ``channel (1) ‖ length (2) ‖ body``; the body is one deterministic CBOR item that belongs to the machine
-behind the channel. Channels of GREASE form are skipped, so that new channels can be added.
+A message is ``channel (1) ‖ length (2) ‖ body``; the body is one deterministic CBOR item that belongs to the
+machine behind the channel. Channels of GREASE form are skipped, so that new channels can be added.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class ControlReader:
     def feed_untrusted(self, data: bytes | bytearray | memoryview) -> list[tuple[Channel, bytes]]:
         """Take the next bytes of the stream and return the messages that they complete.
 
-        Raises RemoteProtocolError (E_TOO_BIG for a length over the limit, E_FRAME_UNKNOWN for an unknown channel).
+        Raises RemoteProtocolError (E_TOO_BIG for a length over the limit, E_FRAME_UNKNOWN for an unknown
+        channel).
         """
         buffer = self._buffer
         buffer += data

@@ -1,4 +1,7 @@
-"""Single ownership: a machine is called by one caller at a time, and never from inside one of its own calls."""
+"""Single ownership.
+
+A machine is called by one caller at a time, and never from inside one of its own calls.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ class Exclusive:
 def exclusive(method: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P], R]:
     """Make a method refuse, with RuntimeError, to run inside another call of the same machine.
 
-    A callback, a signal handler or a second thread that calls in half-way would see, and leave, a broken state.
+    A callback, a signal handler or a second thread that calls in half-way would see, and leave, a broken
+    state.
     """
 
     @functools.wraps(method)

@@ -1,7 +1,7 @@
 """Frames: what short frame packets carry (spec chapter 7).
 
-Every frame is a type byte and a fixed binary body. Decoding is strict and linear in the packet's size; a run of
-PADDING is skipped at once. Frame types of GREASE form carry a two-byte length and are ignored.
+Every frame is a type byte and a fixed binary body. Decoding is strict and linear in the packet's size; a run
+of PADDING is skipped at once. Frame types of GREASE form carry a two-byte length and are ignored.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Packet numbers received: ``ranges`` are inclusive ``(first, last)`` pairs, highest first, never adjacent."""
+    """Packet numbers received.
+
+    ``ranges`` are inclusive ``(first, last)`` pairs, highest first, never adjacent.
+    """
 
     ranges: tuple[tuple[int, int], ...]
     delay_s: float

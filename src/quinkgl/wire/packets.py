@@ -1,12 +1,12 @@
 """Packets: the outermost bytes of every datagram (spec chapter 6).
 
-Two shapes share the socket with other protocols: *long* packets (``11......``) carry the handshake, *short* packets
-(``01......``) carry everything after it. Bit 6 is always set, so a datagram of another protocol on the same socket
-(one that begins ``0x00``, say) is told apart by its first byte alone.
+Two shapes share the socket with other protocols: *long* packets (``11......``) carry the handshake, *short*
+packets (``01......``) carry everything after it. Bit 6 is always set, so a datagram of another protocol on
+the same socket (one that begins ``0x00``, say) is told apart by its first byte alone.
 
-A short packet is either a *frame* packet or a *bulk* packet. The whole header of a bulk packet is in the clear and is
-associated data of its AEAD, and its body is one chunk of one object: headers of a run of bulk packets form an array
-of fixed-size records that can be built and read at once.
+A short packet is either a *frame* packet or a *bulk* packet. The whole header of a bulk packet is in the
+clear and is associated data of its AEAD, and its body is one chunk of one object: headers of a run of bulk
+packets form an array of fixed-size records that can be built and read at once.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def packet_form(data: bytes | memoryview) -> PacketForm:
 class LongPacket:
     """A handshake packet (spec 6.2).
 
-    ``mac1``, ``mac2`` and ``versions`` belong to INIT alone and are empty elsewhere. ``authenticated`` is what
-    ``mac1`` covers: every byte of the datagram but the two MAC fields.
+    ``mac1``, ``mac2`` and ``versions`` belong to INIT alone and are empty elsewhere. ``authenticated`` is
+    what ``mac1`` covers: every byte of the datagram but the two MAC fields.
     """
 
     type: LongType
@@ -105,7 +105,9 @@ class LongPacket:
 def encode_init(
     *, version: int, destination_id: bytes, source_id: bytes, versions: tuple[int, ...], noise: bytes
 ) -> tuple[bytes, bytes]:
-    """Build an INIT without its MACs: the bytes before them and the bytes after them, padded to the minimum size.
+    """Build an INIT without its MACs.
+
+    The bytes before them and the bytes after them, padded to the minimum size.
 
     The two parts are exactly what ``mac1`` is computed over; the datagram is ``head + mac1 + mac2 + tail``.
     """
@@ -116,18 +118,22 @@ def encode_init(
     return head, tail + bytes(max(0, padding))
 
 
-def encode_long(type_: LongType, *, version: int, destination_id: bytes, source_id: bytes, noise: bytes) -> bytes:
+def encode_long(
+    type_: LongType, *, version: int, destination_id: bytes, source_id: bytes, noise: bytes
+) -> bytes:
     """Build a RESP or FIN packet around a Noise message."""
     return (
-        _LONG_HEADER.pack(_LONG | type_, version, destination_id, source_id) + _LENGTH.pack(len(noise)) + noise
+        _LONG_HEADER.pack(_LONG | type_, version, destination_id, source_id)
+        + _LENGTH.pack(len(noise))
+        + noise
     )
 
 
 def decode_long_untrusted(data: bytes | memoryview) -> LongPacket:
     """Read a long packet of this version; raise RemoteProtocolError for anything malformed.
 
-    An INIT below the minimum size, non-zero padding, reserved bits, unknown types and other versions are refused:
-    they are dropped in silence by the endpoint, which counts the code.
+    An INIT below the minimum size, non-zero padding, reserved bits, unknown types and other versions are
+    refused: they are dropped in silence by the endpoint, which counts the code.
     """
     if len(data) < LONG_HEADER_BYTES + _LENGTH.size:
         raise _malformed("long packet is cut short")
@@ -153,7 +159,9 @@ def _decode_init_untrusted(
     data: bytes | memoryview, version: int, destination_id: bytes, source_id: bytes
 ) -> LongPacket:
     if len(data) < LIMITS.init_min_datagram_bytes:
-        raise _malformed(f"INIT of {len(data)} bytes is below the minimum of {LIMITS.init_min_datagram_bytes}")
+        raise _malformed(
+            f"INIT of {len(data)} bytes is below the minimum of {LIMITS.init_min_datagram_bytes}"
+        )
     count = data[_MACS_END]
     if not 1 <= count <= _MAX_VERSIONS:
         raise _malformed(f"INIT offers {count} versions")

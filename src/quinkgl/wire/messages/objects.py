@@ -1,11 +1,13 @@
 """Messages of the object exchange: OFFER, WANT, DONE, CANCEL (spec chapter 9).
 
-A transfer is named by a number that the offering side chose. Its *byte space* is the leaf list (32 bytes a leaf, left
-out when there is one leaf) followed by the body; WANT ranges, credit and bulk offsets all count in that space.
+A transfer is named by a number that the offering side chose. Its *byte space* is the leaf list (32 bytes a
+leaf, left out when there is one leaf) followed by the body; WANT ranges, credit and bulk offsets all count in
+that space.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from quinkgl.wire.cbor import array_of, boolean, bstr, decode_untrusted, encode, read_map_untrusted, uint
@@ -127,7 +129,7 @@ def decode_object_message_untrusted(data: bytes) -> ObjectMessage:
 
 def _ranges_untrusted(flat: list[int]) -> tuple[tuple[int, int], ...]:
     """Pair up the flat bounds; they must be non-empty, ascending and apart."""
-    ascending = all(low < high for low, high in zip(flat, flat[1:], strict=False))
+    ascending = all(low < high for low, high in itertools.pairwise(flat))
     if not flat or len(flat) % 2 or not ascending:
         raise RemoteProtocolError(
             ErrorCode.E_SCHEMA, "WANT ranges are not ascending pairs", layer="wire", section="9.2"

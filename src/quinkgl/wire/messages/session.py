@@ -26,7 +26,11 @@ class TransportParameters:
 
 @dataclass(frozen=True, slots=True)
 class HandshakePayload:
-    """Identity, its signature over the handshake hash, parameters, the signed peer record and what it sees of us."""
+    """Who the sender is, signed, with its transport parameters.
+
+    ``signature`` covers the handshake hash, ``record`` is its signed peer record (empty when it sends none), and
+    ``observed_address`` is where it sees us.
+    """
 
     peer_id: bytes
     signature: bytes
@@ -55,7 +59,10 @@ def encode_handshake_payload(payload: HandshakePayload) -> bytes:
 
 
 def decode_handshake_payload_untrusted(data: bytes) -> HandshakePayload:
-    """Read the payload; RemoteProtocolError E_HS_PARAMS for parameters out of range, CBOR's own codes for the rest."""
+    """Read the payload.
+
+    RemoteProtocolError E_HS_PARAMS for parameters out of range, CBOR's own codes for the rest.
+    """
     fields = read_map_untrusted(
         decode_untrusted(data, max_bytes=_MAX_PAYLOAD_BYTES, where=_WHERE),
         where=_WHERE,
@@ -85,7 +92,7 @@ def _parameters_untrusted(value: object) -> TransportParameters:
     if fields[_IDLE_TIMEOUT_MS] < 1000 or fields[_MAX_DATAGRAM] < LIMITS.init_min_datagram_bytes:
         raise RemoteProtocolError(
             ErrorCode.E_HS_PARAMS,
-            f"idle time-out {fields[_IDLE_TIMEOUT_MS]} ms or datagram size {fields[_MAX_DATAGRAM]} is too small",
+            f"idle time-out of {fields[_IDLE_TIMEOUT_MS]} ms or datagrams of {fields[_MAX_DATAGRAM]} bytes",
             layer="wire",
             section="5.5",
         )
