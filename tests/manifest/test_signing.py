@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from quinkgl.manifest import ErrorName, ManifestError, SwarmManifest, keygen, sign_manifest, verify_manifest
@@ -46,6 +46,18 @@ def test_a_changed_manifest_or_signature_or_creator_does_not_verify():
     assert not verify_manifest(replace(signed, signature="ed25519:" + "0" * 128))
     assert not verify_manifest(replace(signed, signature=None))
     assert not verify_manifest(make_dummy_manifest())
+
+
+def test_a_creator_of_small_order_verifies_nothing():
+    # Under the neutral element as public key, R = s·B verifies for every message: here s = 1 and R = B.
+    neutral = (1).to_bytes(32, "little")
+    base_point = bytes.fromhex("58" + "66" * 31)
+    forged = make_dummy_manifest(
+        creator_pubkey=f"ed25519:{neutral.hex()}", signature=f"ed25519:{(base_point + neutral).hex()}"
+    )
+    public = Ed25519PublicKey.from_public_bytes(neutral)
+    public.verify(base_point + neutral, forged.canonical_bytes())  # the bare equation holds
+    assert not verify_manifest(forged)
 
 
 def test_signing_again_replaces_the_signature_and_never_the_creator():

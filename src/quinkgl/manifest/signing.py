@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -14,8 +13,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from quinkgl.crypto.identity import verify_bytes_untrusted
 from quinkgl.manifest.errors import ErrorName, ManifestError
 from quinkgl.manifest.swarm_manifest import SwarmManifest
+from quinkgl.wire.errors import RemoteProtocolError
 
 _PREFIX = "ed25519:"
 
@@ -93,15 +94,15 @@ def sign_manifest(manifest: SwarmManifest, private_key_pem: bytes) -> SwarmManif
 def verify_manifest(manifest: SwarmManifest) -> bool:
     """Return whether the manifest carries a signature of its `creator_pubkey` over its canonical bytes.
 
-    It says who made the manifest, not that this creator is to be trusted.
+    It says who made the manifest, not that this creator is to be trusted. A weak key (a point of small order,
+    under which signatures of nobody verify) is no creator.
     """
     if manifest.signature is None or manifest.creator_pubkey is None:
         return False
+    public_key = bytes.fromhex(manifest.creator_pubkey.removeprefix(_PREFIX))
+    signature = bytes.fromhex(manifest.signature.removeprefix(_PREFIX))
     try:
-        public = Ed25519PublicKey.from_public_bytes(
-            bytes.fromhex(manifest.creator_pubkey.removeprefix(_PREFIX))
-        )
-        public.verify(bytes.fromhex(manifest.signature.removeprefix(_PREFIX)), manifest.canonical_bytes())
-    except (InvalidSignature, ValueError):
+        verify_bytes_untrusted(public_key, manifest.canonical_bytes(), signature)
+    except RemoteProtocolError:
         return False
     return True
