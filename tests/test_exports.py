@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import quinkgl
+from quinkgl._exports import EXPORTS
 
 HEAVY = (
     "asyncio",
@@ -38,6 +41,13 @@ def test_import_loads_no_event_loop_and_no_framework():
 def test_every_public_name_resolves(name):
     assert getattr(quinkgl, name) is not None
     assert name in dir(quinkgl)
+
+
+def test_type_checkers_see_the_same_names():
+    tree = ast.parse(Path(quinkgl.__file__).read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.asname: node.module for node in block.body for alias in node.names}
+    assert seen == EXPORTS
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -8,10 +8,23 @@ ImportError with the `pip install` line where the extra is missing.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quinkgl._exports import EXPORTS, EXTRAS
 from quinkgl._version import __version__
+
+if TYPE_CHECKING:  # the same names for type checkers; tests/test_exports.py keeps the two lists equal
+    from quinkgl.crypto.identity import Identity as Identity
+    from quinkgl.manifest import MANIFEST_SCHEMA_VERSION as MANIFEST_SCHEMA_VERSION
+    from quinkgl.manifest import CollaborationPolicy as CollaborationPolicy
+    from quinkgl.manifest import DataPolicy as DataPolicy
+    from quinkgl.manifest import ManifestError as ManifestError
+    from quinkgl.manifest import PersonalizationPolicy as PersonalizationPolicy
+    from quinkgl.manifest import PrototypePolicy as PrototypePolicy
+    from quinkgl.manifest import SwarmManifest as SwarmManifest
+    from quinkgl.manifest import check_compatibility as check_compatibility
+    from quinkgl.manifest import compute_arch_hash as compute_arch_hash
+    from quinkgl.swarm import Swarm as Swarm
 
 __all__ = ["__version__", *EXPORTS]  # noqa: PLE0604  the table holds names only; a test walks every one
 

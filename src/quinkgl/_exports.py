@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-_BY_MODULE: Final[dict[str, tuple[str, ...]]] = {}
+_BY_MODULE: Final[dict[str, tuple[str, ...]]] = {
+    "quinkgl.crypto.identity": ("Identity",),
+    "quinkgl.manifest": (
+        "MANIFEST_SCHEMA_VERSION",
+        "CollaborationPolicy",
+        "DataPolicy",
+        "ManifestError",
+        "PersonalizationPolicy",
+        "PrototypePolicy",
+        "SwarmManifest",
+        "check_compatibility",
+        "compute_arch_hash",
+    ),
+    "quinkgl.swarm": ("Swarm",),
+}
 
 EXPORTS: Final[dict[str, str]] = {name: module for module, names in _BY_MODULE.items() for name in names}
 """Public name → the module that defines it."""
