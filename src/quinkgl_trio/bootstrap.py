@@ -46,7 +46,8 @@ class PeerTarget:
         # A dual-stack socket reaches both families; an IPv4 one only its own.
         wanted = socket.AF_UNSPEC if family == socket.AF_INET6 else family
         found = await trio.socket.getaddrinfo(self.host, self.port, family=wanted, type=socket.SOCK_DGRAM)
-        return from_socket_address(found[0][4])
+        host, port = found[0][4][:2]
+        return from_socket_address((str(host), int(port)))
 
     def __str__(self) -> str:
         place = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

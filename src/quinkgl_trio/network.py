@@ -28,7 +28,7 @@ from quinkgl.wire.errors import ErrorCode
 from quinkgl_trio.bootstrap import PeerTarget
 from quinkgl_trio.driver import UdpDriver
 
-_RETRY_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+_RETRY_S: Final = 10.0
 _CLOCK_CHECK_S: Final = 60.0
 _UNANSWERED: Final = frozenset({ErrorCode.E_HS_TIMEOUT, ErrorCode.E_IDLE, ErrorCode.E_NO_PATH})
 _LIKELY_CAUSES: Final = (
@@ -57,9 +57,8 @@ class _Bootstrap:
 
     target: PeerTarget
     address: Address
-    failures: int = 0
     verdict: tuple[ErrorCode, str] | None = None
-    """Why the last attempt failed; None while an attempt runs and while connected."""
+    """Why the last attempt failed; None before its end and while connected."""
     peer: bytes | None = None
     """Who is connected there."""
 
@@ -113,12 +112,12 @@ class Network:
         """Serve until cancelled: connect, reconnect, and hand on what the swarm tells."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_wall_clock)
+            nursery.start_soon(self._keep_bootstraps)
             for bootstrap in self._bootstrap:
                 self._connect(bootstrap)
             task_status.started()
             while True:
-                event = await self._driver.next_event()
-                await self._handle(event, nursery)
+                await self._handle(await self._driver.next_event())
                 self._changed.unpark_all()
 
     async def join(self, minimum: int, *, timeout_s: float) -> None:
@@ -166,7 +165,7 @@ class Network:
 
     # -- events of the swarm
 
-    async def _handle(self, event: SwarmEvent, nursery: trio.Nursery) -> None:
+    async def _handle(self, event: SwarmEvent) -> None:
         match event:
             case UpdateReceived():
                 self.stats.updates_received += 1
@@ -185,15 +184,15 @@ class Network:
                 payload = {"peer": peer.hex(), "address": format_address(address), "incoming": incoming}
                 self._emit("peer_discovered", payload)
             case PeerDisconnected(peer, code, reason, by_remote):
-                self._lost(peer, nursery)
+                self._lost(peer)
                 payload = {"peer": peer.hex(), "code": _code_name(code), "reason": reason}
                 self._emit("peer_disconnected", {**payload, "by_remote": by_remote})
             case ConnectFailed(address, expected_peer, code, reason):
-                self._failed(address, code, reason, nursery)
+                self._failed(address, code, reason)
                 self._tell_refusal("connect_failed", expected_peer, address, code, reason)
             case PeerRefused(peer, address, code, reason, by_remote):
                 self.stats.refused[_code_name(code)] += 1
-                self._failed(address, code, reason, nursery)
+                self._failed(address, code, reason)
                 self._tell_refusal("peer_refused", peer, address, code, reason, by_remote=by_remote)
 
     def _tell_refusal(
@@ -204,8 +203,7 @@ class Network:
             "address": format_address(address),
             "code": _code_name(code),
             "reason": reason,
-            **more,
-        }
+        } | more
         self._emit("security.identity_mismatch" if code == ErrorCode.E_HS_IDENTITY else name, payload)
 
     def _landed(self, root: bytes) -> None:
@@ -216,36 +214,32 @@ class Network:
     # -- staying joined
 
     def _connect(self, bootstrap: _Bootstrap) -> None:
-        bootstrap.verdict = None
-        self._driver.call(
-            lambda now: self._swarm.connect(
-                bootstrap.address, expected_peer=bootstrap.target.peer_id, now=now
-            )
-        )
+        expected = bootstrap.target.peer_id
+        self._driver.call(lambda now: self._swarm.connect(bootstrap.address, expected_peer=expected, now=now))
 
     def _arrived(self, peer: bytes, address: Address) -> None:
         for bootstrap in self._bootstrap:
             if bootstrap.address == address or bootstrap.target.peer_id == peer:
-                bootstrap.peer, bootstrap.verdict, bootstrap.failures = peer, None, 0
+                bootstrap.peer, bootstrap.verdict = peer, None
 
-    def _lost(self, peer: bytes, nursery: trio.Nursery) -> None:
+    def _lost(self, peer: bytes) -> None:
         for bootstrap in self._bootstrap:
             if bootstrap.peer == peer:
                 bootstrap.peer = None
-                nursery.start_soon(self._retry, bootstrap)
 
-    def _failed(self, address: Address, code: int, reason: str, nursery: trio.Nursery) -> None:
+    def _failed(self, address: Address, code: int, reason: str) -> None:
         for bootstrap in self._bootstrap:
-            if bootstrap.address == address and bootstrap.peer is None and bootstrap.verdict is None:
+            if bootstrap.address == address and bootstrap.peer is None:
                 bootstrap.verdict = (ErrorCode(code), reason)
-                nursery.start_soon(self._retry, bootstrap)
 
-    async def _retry(self, bootstrap: _Bootstrap) -> None:
-        wait_s = _RETRY_S[min(bootstrap.failures, len(_RETRY_S) - 1)]
-        bootstrap.failures += 1
-        await trio.sleep(wait_s)
-        if bootstrap.peer is None:
-            self._connect(bootstrap)
+    async def _keep_bootstraps(self) -> None:
+        """Come back to a lost bootstrap peer; where no peer is left at all, the swarm does it itself."""
+        while True:
+            await trio.sleep(_RETRY_S)
+            if self.peers():
+                for bootstrap in self._bootstrap:
+                    if bootstrap.peer is None:
+                        self._connect(bootstrap)
 
     async def _keep_wall_clock(self) -> None:
         # The machine reckons wall-clock time from `now`; a laptop that slept or an NTP step would part them.

@@ -15,7 +15,7 @@ def configure_run(parser: argparse.ArgumentParser) -> None:
     _add_swarm(parser)
     _add_network(parser)
     _add_data(parser)
-    add_training(parser)
+    _add_model(parser)
     _add_rounds(parser)
     _add_state(parser)
 
@@ -92,15 +92,19 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_training(parser: argparse.ArgumentParser) -> None:
-    """Add what ``run`` and ``demo`` have in common: the model and how it is trained."""
-    group = parser.add_argument_group("model and training")
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    group = add_training(parser)
     group.add_argument(
         "--model",
         default="mlp",
         metavar="softmax|mlp|torch|MODULE:FUNCTION",
         help="what to train (default: mlp); torch needs quinkgl[torch]",
     )
+
+
+def add_training(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add what ``run`` and ``demo`` have in common about training, and return the group."""
+    group = parser.add_argument_group("model and training")
     group.add_argument("--hidden", type=counting, default=64, metavar="N", help="hidden units (default: 64)")
     group.add_argument("--epochs", type=counting, default=2, metavar="N", help="a round (default: 2)")
     group.add_argument("--batch-size", type=counting, default=32, metavar="N", help="(default: 32)")
@@ -120,6 +124,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="for first weights and data split; the same at every peer (default: 0)",
     )
+    return group
 
 
 def _add_rounds(parser: argparse.ArgumentParser) -> None:
@@ -127,13 +132,13 @@ def _add_rounds(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--rounds", type=counting, metavar="N", help="rounds in all (default: the manifest's limit, or 100)"
     )
-    add_gossip(group)
+    add_gossip(group, offer_interval_s=0.1)
     group.add_argument(
         "--own-seed", type=natural, metavar="N", help="for this peer's batches and choices (default: random)"
     )
 
 
-def add_gossip(group: argparse._ArgumentGroup) -> None:
+def add_gossip(group: argparse._ArgumentGroup, *, offer_interval_s: float) -> None:
     """Add what ``run`` and ``demo`` have in common about rounds."""
     group.add_argument("--fan-out", type=counting, default=3, metavar="N", help="peers sent to (default: 3)")
     group.add_argument(
@@ -148,9 +153,10 @@ def add_gossip(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--offer-interval",
-        type=positive,
+        type=at_least_zero,
+        default=offer_interval_s,
         metavar="SECONDS",
-        help="updates that a peer may offer: one in this time, after a burst (default: 2)",
+        help="a peer may offer one update in this time, after a burst; 0 for no limit (default: %(default)s)",
     )
 
 
@@ -185,6 +191,7 @@ def _number(check: Callable[[float], bool], means: str) -> Callable[[str], float
 
 
 positive = _number(lambda value: value > 0, "a number above 0")
+at_least_zero = _number(lambda value: value >= 0, "a number from 0 up")
 share = _number(lambda value: 0 < value < 1, "a number between 0 and 1")
 
 
