@@ -104,7 +104,7 @@ class ControlReceiver:
             raise RemoteProtocolError(
                 ErrorCode.E_FLOW, f"CONTROL bytes up to {end}; the credit ends at {self.limit}", section="7.4"
             )
-        if end <= self._delivered:
+        if not data or end <= self._delivered:
             return b""
         for start, stop in self._ranges.add(max(offset, self._delivered), end):
             self._store(start, data[start - offset : stop - offset])

@@ -20,8 +20,8 @@ from quinkgl.crypto.keys import KeySource
 from quinkgl.crypto.noise import HandshakeState
 from quinkgl.crypto.packet_keys import PacketKeys
 from quinkgl.crypto.psk import SwarmKeys
-from quinkgl.wire.addresses import Address
-from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
+from quinkgl.wire.addresses import Address, encode_address
+from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.messages.session import (
     HandshakePayload,
     TransportParameters,
@@ -161,9 +161,21 @@ def _write_payload(
         signature=party.identity.sign("handshake", signed),
         parameters=party.parameters,
         record=record,
-        observed_address=observed,
+        observed_address=_tellable(observed),
     )
     return tokens + state.write_payload(encode_handshake_payload(payload))
+
+
+def _tellable(address: Address) -> Address | None:
+    """Return the address if it means the same to another host, else None: a link-local one has a scope.
+
+    A forged datagram may also claim to come from port 0, where nobody can be.
+    """
+    try:
+        encode_address(address)
+    except LocalProtocolError:
+        return None
+    return address
 
 
 def _read_payload_untrusted(state: HandshakeState, message: bytes, role: bytes) -> HandshakePayload:
