@@ -247,11 +247,12 @@ def test_an_oversized_message_is_refused_unread():
 
 # --- public keys of small order ---
 
-# RFC 7748 sections 6.1 and 7: u coordinates whose multiple by a clamped scalar, which is a multiple of 8, is the
-# neutral element. The larger values are the same ones modulo the prime.
+# RFC 7748 sections 6.1 and 7: u coordinates whose multiple by a clamped scalar, which is a multiple of 8, is
+# the neutral element. The larger values are the same ones modulo the prime.
 PRIME = 2**255 - 19
 ORDER_8_U = 325606250916557431795983626356110631294008115727848805560023387167927233504
-LOW_ORDER_U = (0, 1, ORDER_8_U, PRIME - 1, PRIME, PRIME + 1)
+OTHER_ORDER_8_U = 39382357235489614581723060781553021112529911719440698176882885853963445705823
+LOW_ORDER_U = (0, 1, ORDER_8_U, OTHER_ORDER_8_U, PRIME - 1, PRIME, PRIME + 1)
 
 
 def test_the_list_of_low_order_points_is_true():

@@ -19,8 +19,6 @@ _TAG_SIGN1 = b"\xd2"
 _PROTECTED = encode({1: -8})
 """The one protected header: algorithm (label 1) EdDSA (-8). Source: RFC 9053 section 2.2."""
 _FIELDS = 4
-_ITEMS = 5
-"""Data items of an envelope: the array and its four elements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ def decode_sign1_untrusted(data: Buffer, *, max_bytes: int, where: str = "COSE_S
         )
     if bytes(data[:1]) != _TAG_SIGN1:
         raise _not_sign1(where, "does not begin with tag 18")
-    value = decode_untrusted(data[1:], max_bytes=max_bytes, where=where, max_items=_ITEMS)
+    value = decode_untrusted(data[1:], max_bytes=max_bytes, where=where)
     if type(value) is not list or len(value) != _FIELDS:
         raise _not_sign1(where, "is not an array of four")
     protected, unprotected, payload, signature = value
