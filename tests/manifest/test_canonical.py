@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -86,3 +87,28 @@ def test_any_bytes_give_a_value_or_a_manifest_error(data):
     except ManifestError as error:
         assert error.args[0] == ErrorName.ERR_MANIFEST_INVALID_JSON
         assert "\n" not in str(error)
+
+
+def number_by_the_spec(value: float) -> str:
+    """Section "Canonical form", rule 4, of spec/manifest.md, from the shortest digits."""
+    sign, digits, exponent = Decimal(repr(value)).as_tuple()
+    text = "".join(map(str, digits)).lstrip("0")
+    e = len(text) + exponent
+    text = text.rstrip("0")
+    minus = "-" if sign else ""
+    if not text:
+        return minus + "0.0"
+    if e > 16 or e <= -4:
+        mantissa = text[0] + ("." + text[1:] if len(text) > 1 else "")
+        return f"{minus}{mantissa}e{'-' if e < 1 else '+'}{abs(e - 1):02d}"
+    whole = text[:e].ljust(e, "0") if e > 0 else "0"
+    fraction = text[e:] if e > 0 else "0" * -e + text
+    return f"{minus}{whole}.{fraction or '0'}"
+
+
+@given(
+    st.floats(allow_nan=False, allow_infinity=False)
+    | st.builds(lambda m, e: m * 10.0**e, st.integers(1, 10**17), st.integers(-25, 5))
+)
+def test_numbers_are_written_as_the_specification_says(value):
+    assert canonical_json(value).decode() == number_by_the_spec(value)
