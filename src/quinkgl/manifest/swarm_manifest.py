@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from quinkgl.manifest import checks
@@ -175,6 +176,11 @@ class SwarmManifest(Record):
 
     def canonical_bytes(self) -> bytes:
         """Return the bytes that the swarm id hashes and the signature signs: everything but the signature."""
+        return self._canonical_bytes
+
+    @cached_property
+    def _canonical_bytes(self) -> bytes:
+        """Made once: the object cannot change, and its id is asked for again and again."""
         content = self.to_dict()
         del content["signature"]
         return canonical_json(content)
