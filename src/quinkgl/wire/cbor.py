@@ -1,8 +1,8 @@
 """Deterministic CBOR: the encoding of control messages and of everything that is signed.
 
 The profile is a strict subset of RFC 8949 section 4.2.1 (``spec/03-encoding.md``): integers, byte strings,
-NFC text, arrays, maps with unsigned keys below 2^32, ``true``, ``false`` and ``null``; lengths definite and
-shortest, keys strictly ascending, no tags, no floats. A value therefore has exactly one encoding, and
+short NFC text, arrays, maps with unsigned keys below 2^32, ``true``, ``false`` and ``null``; lengths definite
+and shortest, keys strictly ascending, no tags, no floats. A value therefore has exactly one encoding, and
 signatures can cover bytes.
 
 The decoder is one pass that checks each head where it reads it, so nothing outside the profile is ever built:
@@ -84,8 +84,9 @@ def _append(out: bytearray, value: object, depth: int) -> None:
             raise _misuse(f"the integer {value} is outside -2^63..2^64-1")
         out += _head(_UINT, value) if value >= 0 else _head(_NEGATIVE, ~value)
     elif isinstance(value, (bytes, bytearray, memoryview)):
-        out += _head(_BYTES, len(value))
-        out += value
+        body = bytes(value)
+        out += _head(_BYTES, len(body))
+        out += body
     elif isinstance(value, str):
         try:
             text = value.encode("utf-8")
@@ -93,6 +94,8 @@ def _append(out: bytearray, value: object, depth: int) -> None:
             raise _misuse("text holds a lone surrogate") from None
         if not is_normalized("NFC", value):
             raise _misuse("text is not in Unicode normalization form C")
+        if len(text) > LIMITS.text_bytes:
+            raise _misuse(f"text of {len(text)} bytes, at most {LIMITS.text_bytes} allowed")
         out += _head(_TEXT, len(text))
         out += text
     elif isinstance(value, (list, tuple, Mapping)):
@@ -111,9 +114,9 @@ def _append(out: bytearray, value: object, depth: int) -> None:
 def encode(value: object) -> bytes:
     """Return the one encoding of ``value``.
 
-    ``value`` is built of int (-2^63..2^64-1), bytes, str (NFC), bool, None, list or tuple, and mappings whose
-    keys are ints from 0 to 2^32 - 1. Raises LocalProtocolError (E_USAGE) for anything else, and for nesting
-    deeper than ``LIMITS.cbor_depth``.
+    ``value`` is built of int (-2^63..2^64-1), bytes, str (NFC, at most 256 bytes), bool, None, list or tuple,
+    and mappings whose keys are ints from 0 to 2^32 - 1. Raises LocalProtocolError (E_USAGE) for anything else,
+    and for nesting deeper than ``LIMITS.cbor_depth``.
     """
     out = bytearray()
     _append(out, value, LIMITS.cbor_depth)
@@ -215,6 +218,8 @@ class _Reader:
         body = self.data[start : self.at]
         if major == _BYTES:
             return body
+        if length > LIMITS.text_bytes:  # before any work on it: normalizing is not linear in every library
+            raise self.fault(ErrorCode.E_TOO_BIG, f"text of {length} bytes", "C-013")
         try:
             text = body.decode("utf-8")
         except UnicodeDecodeError:
@@ -262,10 +267,10 @@ def decode_untrusted(data: Buffer, *, max_bytes: int, where: str, max_items: int
     ``data`` holds at most ``max_bytes`` bytes and ``max_items`` data items, containers and keys included;
     ``where`` names the message in errors. Work and memory are linear in the size.
 
-    Raises RemoteProtocolError alone: E_TOO_BIG (size, nesting, items), E_CBOR (not exactly one well-formed,
-    valid item), E_CBOR_CANON (another encoding of the value than the deterministic one), E_SCHEMA (a type
-    outside the profile). The first fault in reading order decides. Source: ``spec/03-encoding.md``; RFC 8949
-    section 4.2.1.
+    Raises RemoteProtocolError alone: E_TOO_BIG (size, nesting, items, text), E_CBOR (not exactly one
+    well-formed, valid item), E_CBOR_CANON (another encoding of the value than the deterministic one), E_SCHEMA
+    (a type outside the profile). The first fault in reading order decides. Source: ``spec/03-encoding.md``;
+    RFC 8949 section 4.2.1.
     """
     if len(data) > max_bytes:
         raise RemoteProtocolError(

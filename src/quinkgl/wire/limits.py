@@ -80,6 +80,7 @@ class Limits:
     view_entries_per_prefix: int
     round_ahead: int
     round_stale: int
+    authors: int
     seen_roots: int
     offer_interval_s: float
     offer_burst: int
