@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Generic, TypeVar
+
+from quinkgl.wire.errors import ErrorCode, LocalProtocolError
+from quinkgl.wire.exclusive import Exclusive, exclusive
 
 EventT = TypeVar("EventT")
-P = ParamSpec("P")
-R = TypeVar("R")
-M = TypeVar("M", bound="Machine[Any]")
 
-
-def exclusive(method: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P], R]:
-    """Refuse a call from inside another call of the same machine with RuntimeError: it has a single owner."""
-
-    @functools.wraps(method)
-    def guarded(self: M, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if self._busy:
-            raise RuntimeError(f"{type(self).__name__}.{method.__name__} was called from inside another call")
-        self._busy = True
-        try:
-            return method(self, *args, **kwargs)
-        finally:
-            self._busy = False
-
-    return guarded
+_MAX_UNIX = 1 << 42
+"""Seconds since 1970 whose milliseconds are below 2^52; the year 139,000."""
 
 
 @dataclass(slots=True)
@@ -42,13 +27,12 @@ class MachineStats:
         self.dropped[reason] = self.dropped.get(reason, 0) + count
 
 
-class Machine(Generic[EventT]):
-    """Base of a machine. Every public method that changes anything is marked with :func:`exclusive`."""
+class Machine(Exclusive, Generic[EventT]):
+    """Base of a machine. Every public method that changes anything is marked ``@exclusive``."""
 
     def __init__(self, *, now: float, max_events: int) -> None:
         self.stats = MachineStats()
         self._now = now
-        self._busy = False
         self._events: deque[EventT] = deque()
         self._max_events = max_events
 
@@ -71,3 +55,14 @@ class Machine(Generic[EventT]):
             self._events.append(event)
         else:
             self.stats.drop("event_queue_full")
+
+
+def misuse(message: str) -> LocalProtocolError:
+    """Return the error for a caller that asked for something it must not; it is raised before anything changes."""
+    return LocalProtocolError(ErrorCode.E_USAGE, message, layer="protocol")
+
+
+def check_unix(unix_now: float) -> None:
+    """Raise LocalProtocolError for a wall-clock time before 1970, or beyond what a signed item can say."""
+    if not 0 <= unix_now <= _MAX_UNIX:
+        raise misuse(f"{unix_now} is no wall-clock time in seconds since 1970")

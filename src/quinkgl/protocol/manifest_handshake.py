@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from quinkgl.protocol.machine import Machine, exclusive
+from quinkgl.protocol.machine import Machine
 from quinkgl.protocol.table import Step, Table
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError, error_code_untrusted
+from quinkgl.wire.exclusive import exclusive
 from quinkgl.wire.limits import LIMITS, Limits
 from quinkgl.wire.messages.manifest import (
     Agree,

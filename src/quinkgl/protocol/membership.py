@@ -23,7 +23,7 @@ from quinkgl.crypto.identity import Identity, PeerId
 from quinkgl.crypto.psk import SwarmKeys
 from quinkgl.protocol.address_scope import usable
 from quinkgl.protocol.draw import choose, sample
-from quinkgl.protocol.machine import Machine, exclusive
+from quinkgl.protocol.machine import Machine, check_unix, misuse
 from quinkgl.protocol.records import (
     SignedRecord,
     UnverifiedRecord,
@@ -34,7 +34,8 @@ from quinkgl.protocol.records import (
 from quinkgl.protocol.table import Step, Table
 from quinkgl.protocol.telling import Telling
 from quinkgl.wire.addresses import Address, decode_address_untrusted, encode_address
-from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
+from quinkgl.wire.exclusive import exclusive
 from quinkgl.wire.limits import CONSTANTS, LIMITS, Limits
 from quinkgl.wire.messages.membership import (
     MAX_SEQ,
@@ -46,10 +47,6 @@ from quinkgl.wire.messages.membership import (
 
 if TYPE_CHECKING:
     import random
-
-
-_MAX_UNIX = 1 << 42
-"""Seconds since 1970 whose milliseconds are below 2^52; the year 139,000."""
 
 
 class Standing(Enum):
@@ -171,7 +168,7 @@ class Membership(Machine[MembershipEvent]):
         Until :meth:`set_addresses` there is no record of our own to hand on. ``unix_now`` is the wall clock
         at ``now``; it is used for the validity of records alone.
         """
-        _check_unix(unix_now)
+        check_unix(unix_now)
         super().__init__(now=now, max_events=limits.events)
         self.peer_id: PeerId = identity.peer_id
         self._identity = identity
@@ -201,7 +198,7 @@ class Membership(Machine[MembershipEvent]):
         """
         plain = tuple(decode_address_untrusted(encode_address(address)) for address in addresses)
         if len(plain) > self._limits.record_addresses:
-            raise _misuse(f"{len(plain)} addresses; a record holds {self._limits.record_addresses}")
+            raise misuse(f"{len(plain)} addresses; a record holds {self._limits.record_addresses}")
         now = self._advance(now)
         if plain == self._addresses:
             return
@@ -218,7 +215,7 @@ class Membership(Machine[MembershipEvent]):
 
         LocalProtocolError for a time before 1970 or beyond what a record can say.
         """
-        _check_unix(unix_now)
+        check_unix(unix_now)
         now = self._advance(now)
         step = unix_now - now - self._unix_offset_s
         self._unix_offset_s += step
@@ -234,7 +231,7 @@ class Membership(Machine[MembershipEvent]):
         for our own key, or for what is no key.
         """
         if peer == self.peer_id or len(peer) != CONSTANTS.key_bytes:
-            raise _misuse("a session needs the key of another peer")
+            raise misuse("a session needs the key of another peer")
         now = self._advance(now)
         held = self._peers.get(peer)
         if held is not None and held.session is not None:
@@ -242,8 +239,9 @@ class Membership(Machine[MembershipEvent]):
         if len(self._neighbours()) >= self._limits.connections:
             self.stats.drop("neighbours_full")
             return False
-        session = Telling(peer, now=now, limits=self._limits)
-        self._peers.setdefault(peer, _Peer()).session = session
+        held = self._peers.pop(peer, None) or _Peer()
+        held.session = Telling(peer, now=now, limits=self._limits)
+        self._peers[peer] = held  # at the end: neighbours stand in the order in which they came
         self._apply(peer, Input.CONNECT)
         if record is not None:
             self._take(record, teller=peer)
@@ -286,11 +284,11 @@ class Membership(Machine[MembershipEvent]):
         """
         seq, records = state.get("seq"), state.get("records")
         if type(seq) is not int or not 0 <= seq < MAX_SEQ:
-            raise _misuse("the saved sequence number is none")
+            raise misuse("the saved sequence number is none")
         if not isinstance(records, (list, tuple)) or not all(type(record) is bytes for record in records):
-            raise _misuse("the saved records are none")
+            raise misuse("the saved records are none")
         if self._peers or self._own is not None:
-            raise _misuse("a state can be restored only into a new machine")
+            raise misuse("a state can be restored only into a new machine")
         now = self._advance(now)
         self._seq = seq
         for record in records[: self._limits.view_size]:
@@ -620,12 +618,3 @@ class Membership(Machine[MembershipEvent]):
     def _held(self, keys: Sequence[PeerId]) -> list[SignedRecord]:
         """Return the records of these peers, in their order, of those that have one."""
         return [signed for key in keys if (signed := self._peers[key].signed) is not None]
-
-
-def _check_unix(unix_now: float) -> None:
-    if not 0 <= unix_now <= _MAX_UNIX:
-        raise _misuse(f"{unix_now} is no wall-clock time that a record can say")
-
-
-def _misuse(message: str) -> LocalProtocolError:
-    return LocalProtocolError(ErrorCode.E_USAGE, message, layer="protocol")

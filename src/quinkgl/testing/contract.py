@@ -65,7 +65,9 @@ def freeze(value: object, ignore: frozenset[str] = frozenset(), _above: tuple[in
         return tuple(sorted(repr(inside(item)) for item in value))
     if _is_ours(value):
         return type(value).__qualname__, tuple(
-            (name, inside(getattr(value, name))) for name in _attributes(value) if name not in ignore
+            (name, inside(getattr(value, name)))
+            for name in _attributes(value)
+            if name not in ignore and name != "_is_inside"  # the guard of exclusive calls
         )
     return _freeze_leaf(value)
 

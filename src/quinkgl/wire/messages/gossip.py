@@ -13,7 +13,7 @@ from typing import Any
 
 from quinkgl.wire.cbor import Buffer, bstr, decode_untrusted, map_value, uint
 from quinkgl.wire.limits import CONSTANTS, HARD, LIMITS
-from quinkgl.wire.messages.schema import Schema, kind_untrusted, unknown_kind_untrusted
+from quinkgl.wire.messages.schema import ENVELOPE_BYTES, Schema, kind_untrusted, unknown_kind_untrusted
 
 MAX_ROUND = (1 << 32) - 1
 MAX_SAMPLE_COUNT = (1 << 53) - 1
@@ -27,7 +27,7 @@ _WHERE = "gossip message"
 
 _HEADER_SCHEMA = Schema(
     "update header",
-    LIMITS.header_bytes,
+    LIMITS.header_bytes - ENVELOPE_BYTES,
     required={
         _SWARM: _HASH,
         _AUTHOR: _KEY,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from quinkgl.wire.addresses import Address, decode_address_untrusted, encode_address
 from quinkgl.wire.cbor import Buffer, array_of, bstr, decode_untrusted, uint
 from quinkgl.wire.limits import CONSTANTS, HARD, LIMITS
-from quinkgl.wire.messages.schema import KIND, Schema, kind_untrusted, unknown_kind_untrusted
+from quinkgl.wire.messages.schema import ENVELOPE_BYTES, KIND, Schema, kind_untrusted, unknown_kind_untrusted
 
 MAX_SEQ = (1 << 63) - 1
 MAX_MESSAGE_BYTES = HARD.shuffle_length * (LIMITS.record_bytes + 3) + 64
@@ -33,7 +33,7 @@ _RECORDS_SCHEMA = Schema(
 )
 _RECORD_SCHEMA = Schema(
     "peer record",
-    LIMITS.record_bytes,
+    LIMITS.record_bytes - ENVELOPE_BYTES,
     required={
         _KEY: bstr(CONSTANTS.key_bytes, CONSTANTS.key_bytes),
         _SEQ: uint(MAX_SEQ),

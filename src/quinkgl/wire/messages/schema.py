@@ -18,6 +18,9 @@ from quinkgl.wire.limits import CONSTANTS
 KIND = 0
 """The key that tells the messages of one family apart."""
 
+ENVELOPE_BYTES = 76
+"""What a COSE_Sign1 adds to a payload of 256 to 65535 bytes: tag, array, headers, length, signature."""
+
 
 @dataclass(frozen=True, slots=True)
 class Schema:
