@@ -11,7 +11,6 @@ from quinkgl.wire.limits import LIMITS
 
 _PEER, _SIGNATURE, _PARAMETERS, _RECORD, _OBSERVED = range(5)
 _IDLE_TIMEOUT_MS, _MAX_DATAGRAM, _MAX_ACK_DELAY_MS = range(3)
-_MAX_PAYLOAD_BYTES = 1100
 _WHERE = "handshake payload"
 
 
@@ -64,7 +63,7 @@ def decode_handshake_payload_untrusted(data: bytes) -> HandshakePayload:
     RemoteProtocolError E_HS_PARAMS for parameters out of range, CBOR's own codes for the rest.
     """
     fields = read_map_untrusted(
-        decode_untrusted(data, max_bytes=_MAX_PAYLOAD_BYTES, where=_WHERE),
+        decode_untrusted(data, max_bytes=LIMITS.handshake_payload_bytes, where=_WHERE),
         where=_WHERE,
         required={_PEER: bstr(32, 32), _SIGNATURE: bstr(64, 64), _PARAMETERS: map_value(16)},
         optional={_RECORD: bstr(1, LIMITS.record_bytes), _OBSERVED: bstr(6, 18)},
