@@ -431,6 +431,8 @@ class Swarm(Exclusive):
             self._plan_redial()
         else:
             self._count_ended({"discovered_peer_unreachable": 1})
+            if expected is not None:
+                self._membership.peer_unreachable(expected, now=self._now)
 
     def _on_transfer_failed(
         self, peer: bytes, transfer: int, root: bytes, code: int, *, outgoing: bool
@@ -452,9 +454,14 @@ class Swarm(Exclusive):
     def _route_untrusted(self, peer: bytes, neighbour: _Neighbour, channel: Channel, data: bytes) -> None:
         if channel is Channel.MANIFEST:
             neighbour.handshake.receive_message(data, now=self._now)
+            # What follows its agreement in the same datagram is already a member's message.
+            self._drain_handshake(peer, neighbour)
         elif not neighbour.connected:
             raise RemoteProtocolError(
-                ErrorCode.E_FRAME_CONTEXT, "a message before the manifest was agreed", layer="swarm", peer=peer
+                ErrorCode.E_FRAME_CONTEXT,
+                "a message before the manifest was agreed",
+                layer="swarm",
+                peer=peer,
             )
         elif channel is Channel.MEMBERSHIP:
             self._membership.receive_message(peer, data, now=self._now)
@@ -464,16 +471,21 @@ class Swarm(Exclusive):
     def _drain_handshakes(self) -> bool:
         busy = False
         for peer, neighbour in list(self._neighbours.items()):
-            handshake = neighbour.handshake
-            while (message := handshake.next_message(self._now)) is not None:
-                busy = True
-                self._endpoint.send_message(peer, Channel.MANIFEST, message, now=self._now)
-            while (event := handshake.next_event()) is not None:
-                busy = True
-                if isinstance(event, ManifestAgreed):
-                    self._on_agreed(peer, neighbour)
-                else:
-                    self._on_refused(peer, neighbour, event)
+            busy = self._drain_handshake(peer, neighbour) or busy
+        return busy
+
+    def _drain_handshake(self, peer: bytes, neighbour: _Neighbour) -> bool:
+        busy = False
+        handshake = neighbour.handshake
+        while (message := handshake.next_message(self._now)) is not None:
+            busy = True
+            self._endpoint.send_message(peer, Channel.MANIFEST, message, now=self._now)
+        while (event := handshake.next_event()) is not None:
+            busy = True
+            if isinstance(event, ManifestAgreed):
+                self._on_agreed(peer, neighbour)
+            else:
+                self._on_refused(peer, neighbour, event)
         return busy
 
     def _on_agreed(self, peer: bytes, neighbour: _Neighbour) -> None:
@@ -490,9 +502,7 @@ class Swarm(Exclusive):
 
     def _drain_membership(self) -> bool:
         busy = False
-        while (record := self._membership.own_record_changed()) is not None:
-            busy = True
-            self._endpoint.set_record(record)
+        self._endpoint.set_record(self._membership.own_record or b"")
         while (message := self._membership.next_message(self._now)) is not None:
             busy = True
             self._say(message[0], Channel.MEMBERSHIP, message[1])
@@ -610,6 +620,8 @@ class Swarm(Exclusive):
         return now
 
     def _machines(self) -> list[Any]:
+        if self._closing:
+            return [self._endpoint]
         handshakes = [neighbour.handshake for neighbour in self._neighbours.values()]
         return [self._endpoint, self._membership, self._gossip, *handshakes]
 
