@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from quinkgl.crypto.mac import verify
 from quinkgl.crypto.psk import derive_member_keys
 from quinkgl.manifest import ManifestError
@@ -344,7 +345,7 @@ from quinkgl.testing.network import Link
 from quinkgl.testing.swarms import SwarmNetwork
 net = SwarmNetwork(40, Link(delay_s=0.02, jitter_s=0.01, loss=0.05), checked=False)
 digest = hashlib.sha256()
-net.network.tap = lambda now, source, destination, data: digest.update(repr((now, source, destination, data)).encode())
+net.network.tap = lambda *seen: digest.update(repr(seen).encode())
 net.mesh(4, limit_s=120)
 net.publish(1, bytes(50_000), round=1)
 net.network.run(limit_s=30)

@@ -271,8 +271,8 @@ class Swarm(Exclusive):
         return tuple(views)
 
     def has_open_transfers(self) -> bool:
-        """Whether an update is still on its way, in or out."""
-        return self._endpoint.has_open_transfers()
+        """Whether an update, or word of one, is still on its way, in or out: closing now would cut it off."""
+        return not self._endpoint.is_quiet()
 
     @property
     def stats(self) -> SwarmStats:

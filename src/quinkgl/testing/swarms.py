@@ -1,4 +1,6 @@
-"""Whole swarms in one process, in virtual time: the very objects that run on real networks, joined by fake links.
+"""Whole swarms in one process and in virtual time.
+
+The members are the very objects that run on real networks, joined by fake links.
 
 Every member stands behind the contract checker unless told otherwise, so that each step of each test also
 checks the rules that all machines keep. One seed gives one run, keys included: the keys protect nothing.
@@ -71,7 +73,7 @@ class SwarmNetwork:
         state: Mapping[str, Any] | None = None,
         life: int = 0,
     ) -> Node:
-        """Add a member; with the ``index`` of an earlier one, in its place as after a restart (``life`` + 1)."""
+        """Add a member; ``index`` puts it in the place of an earlier one, as after a restart."""
         manifest = manifest if manifest is not None else small_manifest()
         position = len(self.members) if index is None else index
         if capabilities is None:

@@ -199,6 +199,11 @@ class Connection:
         """Whether the CONTROL queue takes another message."""
         return self._control_out.queued_bytes < _CONTROL_QUEUE_BYTES
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is left to deliver: no transfer is open and the peer has every message."""
+        return not self.objects.has_open_transfers and not self._control_out.queued_bytes
+
     def close(self, code: int, reason: str, *, now: float) -> None:
         """End the session: tell the peer, answer late packets for a while, then be CLOSED. Idempotent."""
         if self.state is ConnectionState.OPEN:

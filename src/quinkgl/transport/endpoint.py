@@ -270,9 +270,9 @@ class Endpoint:
         connection = self._by_peer.get(peer)
         return None if connection is None else connection.rtt_s
 
-    def has_open_transfers(self) -> bool:
-        """Whether any session still has something to deliver, either way."""
-        return any(connection.objects.has_open_transfers for connection in self._by_peer.values())
+    def is_quiet(self) -> bool:
+        """Whether no session has anything left to deliver, either way."""
+        return all(connection.is_quiet for connection in self._by_peer.values())
 
     # Input
 
