@@ -59,10 +59,13 @@ class ControlSender:
 
     def on_acknowledged(self, piece: ControlPiece) -> None:
         """Release bytes; those below the lowest unacknowledged one leave memory."""
-        self._acknowledged.add(piece.start, piece.stop)
-        self._resend.remove(piece.start, piece.stop)
+        start = max(piece.start, self._base)
+        if start >= piece.stop:
+            return  # sent twice, and released when the other one was acknowledged
+        self._acknowledged.add(start, piece.stop)
+        self._resend.remove(start, piece.stop)
         start, stop = self._acknowledged.first()
-        if start <= self._base < stop:
+        if start == self._base:
             del self._buffer[: stop - self._base]
             self._base = stop
             self._acknowledged.drop_below(stop)

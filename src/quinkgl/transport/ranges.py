@@ -35,11 +35,6 @@ class RangeSet:
         """Show the ranges."""
         return f"RangeSet({list(self)!r})"
 
-    @property
-    def total(self) -> int:
-        """How many integers the set holds."""
-        return sum(self._stops) - sum(self._starts)
-
     def descending(self) -> Iterator[tuple[int, int]]:
         """Iterate over ``(start, stop)`` from the highest range down."""
         return zip(reversed(self._starts), reversed(self._stops), strict=True)

@@ -91,9 +91,9 @@ class LossRecovery(Generic[C]):
         self.bytes_in_flight += size
         self._last_sent_at = now
 
-    def oldest(self) -> SentPacket[C] | None:
-        """Return the oldest packet still in flight, whose contents a probe should carry again."""
-        return next(iter(self._sent.values()), None)
+    def oldest(self) -> SentPacket[C]:
+        """Return the oldest packet in flight, whose contents a probe carries again; there must be one."""
+        return next(iter(self._sent.values()))
 
     def on_ack_untrusted(
         self, ranges: Sequence[tuple[int, int]], ack_delay_s: float, now: float
@@ -152,8 +152,11 @@ class LossRecovery(Generic[C]):
         acknowledged: list[SentPacket[C]] = []
         oldest = next(iter(sent), self._next_number)
         for first, last in reversed(ranges):
-            # Numbers below the oldest in flight are settled; so the walk is bounded by what is in flight.
-            for number in range(max(first, oldest), last + 1):
+            numbers: Sequence[int] = range(max(first, oldest), last + 1)
+            if len(numbers) > len(sent):
+                # A peer that never acknowledges the oldest must not make us walk over all numbers since.
+                numbers = [number for number in sent if first <= number <= last]
+            for number in numbers:
                 packet = sent.pop(number, None)
                 if packet is not None:
                     acknowledged.append(packet)

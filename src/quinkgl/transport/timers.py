@@ -8,15 +8,14 @@ from enum import IntEnum
 class Timer(IntEnum):
     """Why a connection wants to be woken."""
 
-    LOSS = 0
-    """Loss detection: the time threshold of RFC 9002 6.1.2, or a probe time-out (6.2)."""
-    ACK = 1
-    PACING = 2
-    KEEPALIVE = 3
-    IDLE = 4
-    FINISH = 5
+    PACING = 0
+    KEEPALIVE = 1
+    IDLE = 2
+    FINISH = 3
     """The handshake's last message is sent again until the peer has shown that it has it."""
-    CLOSE = 6
+    CLOSE_AGAIN = 4
+    """CLOSE is sent again while we wait for the peer's."""
+    CLOSE = 5
 
 
 class TimerTable:
@@ -38,10 +37,6 @@ class TimerTable:
     def stop_all(self) -> None:
         """Disarm every timer."""
         self._due = [None] * len(Timer)
-
-    def due(self, timer: Timer) -> float | None:
-        """When one timer fires."""
-        return self._due[timer]
 
     def next(self) -> tuple[float, Timer] | None:
         """Return the earliest timer, the lower-numbered one of two that are due together."""
