@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from quinkgl.transport.merkle import leaf_count, leaf_hash
+from quinkgl.transport.merkle import HASH_BYTES, leaf_count, leaf_hash
 from quinkgl.transport.object_receiver import ObjectReceiver, ReceiverState
 from quinkgl.transport.object_sender import Chunk, ObjectSender
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -72,11 +72,31 @@ ObjectEvent = ObjectOffered | ObjectReceived | ObjectDelivered | ObjectFailed
 class ReassemblyBudget:
     """Bytes of object buffers that may be held, shared by all connections of an endpoint."""
 
-    __slots__ = ("limit", "used")
+    __slots__ = ("limit", "transfers", "transfers_limit", "used")
 
-    def __init__(self, limit: int = LIMITS.reassembly_global_bytes) -> None:
+    def __init__(
+        self,
+        limit: int = LIMITS.reassembly_global_bytes,
+        transfers_limit: int = LIMITS.transfers_global,
+    ) -> None:
         self.limit = limit
+        self.transfers_limit = transfers_limit
         self.used = 0
+        self.transfers = 0
+
+    def has_room(self, size: int) -> bool:
+        """Whether one more object of ``size`` bytes may be received now."""
+        return self.transfers < self.transfers_limit and self.used + size <= self.limit
+
+    def hold(self, size: int) -> None:
+        """Take one object's share."""
+        self.used += size
+        self.transfers += 1
+
+    def release(self, size: int) -> None:
+        """Give one object's share back."""
+        self.used -= size
+        self.transfers -= 1
 
 
 class ObjectExchange:
@@ -101,7 +121,8 @@ class ObjectExchange:
         """Offer an object and return the number of the transfer; None when too many are open.
 
         ``leaves`` is the concatenation of all leaf hashes, ``body`` must stay unchanged until the transfer
-        ends. Raises LocalProtocolError for an object or header over the limits.
+        ends. Raises LocalProtocolError for an object or header over the limits, and for another number
+        of leaf hashes than the body has leaves.
         """
         if len(header) > LIMITS.header_bytes or len(body) > LIMITS.object_bytes:
             raise LocalProtocolError(
@@ -109,6 +130,10 @@ class ObjectExchange:
                 f"object of {len(body)} bytes with a header of {len(header)}; "
                 f"the limits are {LIMITS.object_bytes} and {LIMITS.header_bytes}",
                 section="9.2",
+            )
+        if len(leaves) != HASH_BYTES * leaf_count(len(body)):
+            raise LocalProtocolError(
+                ErrorCode.E_USAGE, f"{len(leaves)} bytes of leaf hashes for {len(body)} bytes", section="9.1"
             )
         if len(self._outgoing) >= LIMITS.transfers_out_per_peer:
             return None
@@ -129,15 +154,15 @@ class ObjectExchange:
             del self._offers[transfer]
             self._finish_inline(offer)
             return True
-        per_peer = self._held + offer.size > LIMITS.reassembly_per_peer_bytes
         if (
-            per_peer
-            or self._budget.used + offer.size > self._budget.limit
-            or len(self._incoming) >= LIMITS.transfers_in_per_peer
+            len(self._incoming) >= LIMITS.transfers_in_per_peer
+            or self._held + offer.size > LIMITS.reassembly_per_peer_bytes
+            or not self._budget.has_room(offer.size)
         ):
             return False
         del self._offers[transfer]
-        self._hold(offer.size)
+        self._held += offer.size
+        self._budget.hold(offer.size)
         receiver = ObjectReceiver(transfer, offer.root, offer.size, offer.header)
         self._incoming[transfer] = receiver
         credit = receiver.next_credit() or 0
@@ -239,10 +264,6 @@ class ObjectExchange:
         """Take the next event."""
         return self._events.popleft() if self._events else None
 
-    def peek_message(self) -> bytes | None:
-        """Return the next message without taking it, for a carrier that may be full."""
-        return self._messages[0] if self._messages else None
-
     def next_message(self) -> bytes | None:
         """Take the next message for the reliable channel."""
         return self._messages.popleft() if self._messages else None
@@ -336,14 +357,10 @@ class ObjectExchange:
             sender.end()
         return sender
 
-    def _hold(self, size: int) -> None:
-        self._held += size
-        self._budget.used += size
-
     def _release(self, receiver: ObjectReceiver) -> None:
         """Give back the budget; a completed body lives on with whoever took its event."""
         self._held -= receiver.size
-        self._budget.used -= receiver.size
+        self._budget.release(receiver.size)
         self._credits.pop(receiver.transfer, None)
         if receiver.state is not ReceiverState.COMPLETE:
             receiver.end()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 
-from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
+from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.limits import LIMITS
 
 _HEADER = struct.Struct(">BH")
@@ -31,7 +31,13 @@ def is_grease(code: int) -> bool:
 
 
 def encode_control(channel: int, body: bytes) -> bytes:
-    """Frame one message; ``body`` is at most ``control_message_bytes`` long."""
+    """Frame one message. LocalProtocolError (E_TOO_BIG) over ``control_message_bytes``."""
+    if len(body) > LIMITS.control_message_bytes:
+        raise LocalProtocolError(
+            ErrorCode.E_TOO_BIG,
+            f"CONTROL message of {len(body)} bytes; the limit is {LIMITS.control_message_bytes}",
+            section="7.4",
+        )
     return _HEADER.pack(channel, len(body)) + body
 
 

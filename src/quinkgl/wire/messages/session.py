@@ -6,29 +6,41 @@ from dataclasses import dataclass
 
 from quinkgl.wire.addresses import Address, decode_address_untrusted, encode_address
 from quinkgl.wire.cbor import bstr, decode_untrusted, encode, map_value, read_map_untrusted, uint
-from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
+from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.limits import LIMITS
 
 _PEER, _SIGNATURE, _PARAMETERS, _RECORD, _OBSERVED = range(5)
 _IDLE_TIMEOUT_MS, _MAX_DATAGRAM, _MAX_ACK_DELAY_MS = range(3)
 _WHERE = "handshake payload"
+_MIN_IDLE_TIMEOUT_S = 1.0
+_MAX_IDLE_TIMEOUT_S = 600.0
+_MAX_ACK_DELAY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class TransportParameters:
-    """What each side tells the other about itself; the other side must respect it."""
+    """What each side tells the other about itself; the other side must respect it.
+
+    LocalProtocolError (E_USAGE) for values that peers refuse (spec 5.5).
+    """
 
     idle_timeout_s: float = LIMITS.idle_timeout_s
     max_datagram_bytes: int = LIMITS.max_datagram_bytes
     max_ack_delay_s: float = LIMITS.max_ack_delay_s
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        fault = _fault(self.idle_timeout_s, self.max_datagram_bytes, self.max_ack_delay_s)
+        if fault is not None:
+            raise LocalProtocolError(ErrorCode.E_USAGE, fault, section="5.5")
 
 
 @dataclass(frozen=True, slots=True)
 class HandshakePayload:
     """Who the sender is, signed, with its transport parameters.
 
-    ``signature`` covers the handshake hash, ``record`` is its signed peer record (empty when it sends none), and
-    ``observed_address`` is where it sees us.
+    ``signature`` covers the handshake hash, ``record`` is its signed peer record (empty when it sends none),
+    and ``observed_address`` is where it sees us.
     """
 
     peer_id: bytes
@@ -82,21 +94,22 @@ def _parameters_untrusted(value: object) -> TransportParameters:
     fields = read_map_untrusted(
         value,
         where="transport parameters",
-        required={
-            _IDLE_TIMEOUT_MS: uint(600_000),
-            _MAX_DATAGRAM: uint(LIMITS.max_datagram_bytes),
-            _MAX_ACK_DELAY_MS: uint(1000),
-        },
+        required={_IDLE_TIMEOUT_MS: uint(), _MAX_DATAGRAM: uint(), _MAX_ACK_DELAY_MS: uint()},
     )
-    if fields[_IDLE_TIMEOUT_MS] < 1000 or fields[_MAX_DATAGRAM] < LIMITS.init_min_datagram_bytes:
-        raise RemoteProtocolError(
-            ErrorCode.E_HS_PARAMS,
-            f"idle time-out of {fields[_IDLE_TIMEOUT_MS]} ms or datagrams of {fields[_MAX_DATAGRAM]} bytes",
-            layer="wire",
-            section="5.5",
-        )
-    return TransportParameters(
-        idle_timeout_s=fields[_IDLE_TIMEOUT_MS] / 1000,
-        max_datagram_bytes=fields[_MAX_DATAGRAM],
-        max_ack_delay_s=fields[_MAX_ACK_DELAY_MS] / 1000,
-    )
+    idle_timeout_s = fields[_IDLE_TIMEOUT_MS] / 1000
+    max_ack_delay_s = fields[_MAX_ACK_DELAY_MS] / 1000
+    fault = _fault(idle_timeout_s, fields[_MAX_DATAGRAM], max_ack_delay_s)
+    if fault is not None:
+        raise RemoteProtocolError(ErrorCode.E_HS_PARAMS, fault, layer="wire", section="5.5")
+    return TransportParameters(idle_timeout_s, fields[_MAX_DATAGRAM], max_ack_delay_s)
+
+
+def _fault(idle_timeout_s: float, max_datagram_bytes: int, max_ack_delay_s: float) -> str | None:
+    """Say which parameter is out of range, or None."""
+    if not _MIN_IDLE_TIMEOUT_S <= idle_timeout_s <= _MAX_IDLE_TIMEOUT_S:
+        return f"an idle time-out of {idle_timeout_s} s"
+    if not LIMITS.init_min_datagram_bytes <= max_datagram_bytes <= LIMITS.max_datagram_bytes:
+        return f"datagrams of at most {max_datagram_bytes} bytes"
+    if not 0 <= max_ack_delay_s <= _MAX_ACK_DELAY_S:
+        return f"an acknowledgement delay of {max_ack_delay_s} s"
+    return None
