@@ -58,6 +58,8 @@ _SMALLEST_CONTROL = 64
 """Less room than this in a packet is not worth a piece of the CONTROL stream."""
 _CLOSE_PERIOD = 3
 """RFC 9000 10.2: closing and draining last three probe time-outs."""
+_KEEPALIVES_PER_IDLE_TIMEOUT = 4
+"""Three of four may be lost before a peer that asked for a short idle time-out gives us up."""
 _CONTROL_QUEUE_BYTES = 4 * LIMITS.control_window_bytes
 
 
@@ -68,7 +70,7 @@ class ConnectionState(Enum):
     CLOSING = "closing"
     """We sent CLOSE, and answer what still comes with it."""
     DRAINING = "draining"
-    """The peer sent CLOSE; we say nothing more."""
+    """The peer sent CLOSE; we answer with ours once and say nothing more."""
     CLOSED = "closed"
 
 
@@ -156,6 +158,7 @@ class Connection:
         self._config = config
         self._datagram_bytes = min(config.datagram_bytes, session.parameters.max_datagram_bytes)
         self._idle_timeout_s = min(idle_timeout_s, session.parameters.idle_timeout_s)
+        self._keepalive_s = min(config.keepalive_s, self._idle_timeout_s / _KEEPALIVES_PER_IDLE_TIMEOUT)
         self._max_ack_delay_s = max_ack_delay_s
         self._first_byte = _SHORT_FORM | grease
         self._recovery: LossRecovery[_Contents] = LossRecovery(
@@ -183,7 +186,7 @@ class Connection:
         self._close_frame = b""
         self._close_due = False
         self._timers.set(Timer.IDLE, now + self._idle_timeout_s)
-        self._timers.set(Timer.KEEPALIVE, now + config.keepalive_s)
+        self._timers.set(Timer.KEEPALIVE, now + self._keepalive_s)
 
     # Commands
 
@@ -203,6 +206,12 @@ class Connection:
     def is_quiet(self) -> bool:
         """Whether nothing is left to deliver: no transfer is open and the peer has every message."""
         return not self.objects.has_open_transfers and not self._control_out.queued_bytes
+
+    def accept_object(self, transfer: int) -> bool:
+        """Ask for an offered object, as :meth:`ObjectExchange.accept` says."""
+        accepted = self.objects.accept(transfer)
+        self._collect()  # an object that came with its offer is there at once
+        return accepted
 
     def close(self, code: int, reason: str, *, now: float) -> None:
         """End the session: tell the peer, answer late packets for a while, then be CLOSED. Idempotent."""
@@ -257,6 +266,8 @@ class Connection:
         timers = self._timers
         if timers.expired(Timer.CLOSE, now):
             self._become_closed()
+        if timers.expired(Timer.CLOSE_AGAIN, now):
+            self._close_due = True
         if timers.expired(Timer.IDLE, now) and self.state is ConnectionState.OPEN:
             self._finish_silently(ErrorCode.E_IDLE, "nothing was heard for the idle time-out")
         if self.state is not ConnectionState.OPEN:
@@ -278,16 +289,18 @@ class Connection:
 
     def next_datagram(self, now: float) -> bytes | None:
         """Build the next datagram, None when there is nothing to say or it must wait."""
-        if self.state is ConnectionState.CLOSING and self._close_due:
+        if self._close_due:
             self._close_due = False
+            if self.state is ConnectionState.CLOSING:
+                self._timers.set(Timer.CLOSE_AGAIN, now + self._probe_timeout_s)
             return self._seal(self._close_frame)
         if self.state is not ConnectionState.OPEN:
             return None
         if self._finish_due and self._finish is not None:
             self._finish_due = False
             self._finish_tries += 1
-            delay = self._recovery.rtt.probe_timeout(self._max_ack_delay_s)
-            self._timers.set(Timer.FINISH, now + delay * 2 ** min(self._finish_tries - 1, 6))
+            delay = self._probe_timeout_s * 2 ** min(self._finish_tries - 1, 6)
+            self._timers.set(Timer.FINISH, now + delay)
             return self._finish
         return self._next_frames(now) or self._next_bulk(now)
 
@@ -406,9 +419,7 @@ class Connection:
         if not lost:
             # A probe carries the oldest outstanding content again, so that it helps if all in flight was
             # lost.
-            oldest = self._recovery.oldest()
-            if oldest is not None:
-                self._send_again(oldest.contents)
+            self._send_again(self._recovery.oldest().contents)
             self._probe_due = True
 
     def _collect(self) -> None:
@@ -460,7 +471,7 @@ class Connection:
             parts.append(encode_control_frame(taken[0].start, taken[1]))
             contents.append(taken[0])
             room -= len(parts[-1])
-        if self._ping_due or (self._probe_due and len(parts) == before and not self.objects.has_chunk):
+        if len(parts) == before and (self._ping_due or (self._probe_due and not self.objects.has_chunk)):
             parts.append(PING)
         self._ping_due = False
         return len(parts) > before
@@ -509,7 +520,7 @@ class Connection:
         self._probe_due = False
         self._recovery.on_sent(self._recovery.next_number - 1, size, contents, now)
         self._pacer.on_sent(size)
-        self._timers.set(Timer.KEEPALIVE, now + self._config.keepalive_s)
+        self._timers.set(Timer.KEEPALIVE, now + self._keepalive_s)
 
     def _seal(self, payload: bytes) -> bytes:
         number = self._recovery.take_number()
@@ -530,13 +541,18 @@ class Connection:
         self._end(error.code, error.message, by_remote=False, now=now)
 
     def _end(self, code: int, reason: str, *, by_remote: bool, now: float) -> None:
-        period = _CLOSE_PERIOD * self._recovery.rtt.probe_timeout(self._max_ack_delay_s)
+        period = _CLOSE_PERIOD * self._probe_timeout_s
         self._leave_open(code, reason, by_remote=by_remote)
         self.state = ConnectionState.DRAINING if by_remote else ConnectionState.CLOSING
-        self._close_frame = encode_close(code, reason)
-        self._close_due = not by_remote
+        self._close_frame = encode_close(code, "" if by_remote else reason)
+        self._close_due = True
         self._timers.stop_all()
         self._timers.set(Timer.CLOSE, now + min(period, self._config.close_timeout_s))
+
+    @property
+    def _probe_timeout_s(self) -> float:
+        """One probe time-out without back-off."""
+        return self._recovery.rtt.probe_timeout(self._recovery.max_ack_delay_s)
 
     def _finish_silently(self, code: int, reason: str) -> None:
         self._leave_open(code, reason, by_remote=False)

@@ -48,9 +48,10 @@ from quinkgl.transport.objects import (
     ReassemblyBudget,
 )
 from quinkgl.transport.stats import EndpointStats
-from quinkgl.wire.addresses import Address, prefix
+from quinkgl.wire.addresses import Address, is_loopback, prefix
 from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from quinkgl.wire.exclusive import Exclusive, exclusive
 from quinkgl.wire.limits import LIMITS
 from quinkgl.wire.messages.session import TransportParameters
 from quinkgl.wire.packets import (
@@ -90,7 +91,7 @@ class EndpointConfig:
     """Makes the congestion controller of a session from the size of its datagrams."""
 
 
-class Endpoint:
+class Endpoint(Exclusive):
     """All sessions of one swarm member on one address."""
 
     def __init__(
@@ -125,6 +126,7 @@ class Endpoint:
 
     # Commands
 
+    @exclusive
     def connect(self, address: Address, *, expected_peer: bytes | None = None, now: float) -> None:
         """Open a session with whoever is at ``address``.
 
@@ -139,8 +141,9 @@ class Endpoint:
         for attempt in self._attempts.values():
             if attempt.address == address and attempt.expected_peer == expected_peer:
                 return
-        if expected_peer is not None and expected_peer in self._by_peer:
-            return
+        for peer, connection in self._by_peer.items():
+            if peer == expected_peer or (expected_peer is None and connection.address == address):
+                return
         if len(self._attempts) + len(self._by_peer) >= self._config.connections:
             self._events.append(
                 ConnectFailed(address, expected_peer, ErrorCode.E_BUSY, "too many sessions are open")
@@ -167,10 +170,12 @@ class Endpoint:
             now=now,
         )
 
+    @exclusive
     def set_record(self, record: bytes) -> None:
         """Set the signed peer record that handshakes carry from now on."""
         self._record = record
 
+    @exclusive
     def send_message(self, peer: bytes, channel: Channel, body: bytes, *, now: float) -> bool:
         """Queue a message for ``peer``.
 
@@ -188,6 +193,7 @@ class Endpoint:
         connection = self._by_peer.get(peer)
         return connection is not None and connection.has_message_room
 
+    @exclusive
     def offer_object(
         self, peer: bytes, root: bytes, leaves: bytes, header: bytes, body: memoryview, *, now: float
     ) -> int | None:
@@ -206,15 +212,17 @@ class Endpoint:
         self._touch(connection)
         return transfer
 
+    @exclusive
     def accept_object(self, peer: bytes, transfer: int, *, now: float) -> bool:
         """Ask for an offered object. False when the offer is gone or there is no room for it now."""
         self._clock(now)
         connection = self._by_peer.get(peer)
-        if connection is None or not connection.objects.accept(transfer):
+        if connection is None or not connection.accept_object(transfer):
             return False
         self._settle(connection)
         return True
 
+    @exclusive
     def refuse_object(self, peer: bytes, transfer: int, code: int, *, now: float) -> None:
         """Turn down an offer or stop an incoming transfer; nothing happens when it is gone."""
         self._clock(now)
@@ -223,6 +231,7 @@ class Endpoint:
             connection.objects.refuse(transfer, code)
             self._settle(connection)
 
+    @exclusive
     def withdraw_object(self, peer: bytes, transfer: int, code: int, *, now: float) -> None:
         """Stop offering or sending an object; nothing happens when the transfer is gone."""
         self._clock(now)
@@ -231,6 +240,7 @@ class Endpoint:
             connection.objects.withdraw(transfer, code)
             self._settle(connection)
 
+    @exclusive
     def disconnect(self, peer: bytes, code: int, reason: str, *, now: float) -> None:
         """End the session with ``peer``; nothing happens when there is none."""
         now = self._clock(now)
@@ -239,6 +249,7 @@ class Endpoint:
             connection.close(code, reason, now=now)
             self._settle(connection)
 
+    @exclusive
     def close(self, code: int = ErrorCode.NO_ERROR, reason: str = "", *, now: float) -> None:
         """End every session and attempt. Idempotent; ``drained`` tells when nothing is left to say."""
         now = self._clock(now)
@@ -276,6 +287,7 @@ class Endpoint:
 
     # Input
 
+    @exclusive
     def receive_datagram(
         self, data: bytes | memoryview, source: Address, *, now: float, segment_size: int | None = None
     ) -> None:
@@ -285,21 +297,22 @@ class Endpoint:
         """
         now = self._clock(now)
         self.stats.bytes_received += len(data)
-        if segment_size is None or segment_size >= len(data):
+        if not segment_size or segment_size >= len(data):
             self._receive_one(data, source, now)
             return
         for start in range(0, len(data), segment_size):
             self._receive_one(data[start : start + segment_size], source, now)
 
+    @exclusive
     def handle_timer(self, *, now: float) -> None:
         """Act on everything that is due; a spurious call does nothing."""
         now = self._clock(now)
         for attempt in list(self._attempts.values()):
             if attempt.retry_at <= now and not attempt.due:
-                self._on_attempt_timer(attempt)
+                self._on_attempt_timer(attempt, now)
         for half_open in list(self._half_open.values()):
             if half_open.expires_at <= now:
-                self._forget_half_open(half_open)
+                self._forget_half_open(half_open, now)
             elif half_open.retry_at <= now:
                 half_open.due = True
         for connection in list(self._connections.values()):
@@ -310,10 +323,12 @@ class Endpoint:
 
     # Output
 
+    @exclusive
     def next_event(self) -> EndpointEvent | None:
         """Take the next event."""
         return self._events.popleft() if self._events else None
 
+    @exclusive
     def next_datagram(self, now: float) -> Transmit | None:
         """Build the next datagram; handshakes first, then the sessions in turn."""
         now = self._clock(now)
@@ -424,7 +439,7 @@ class Endpoint:
 
     def _on_resp_untrusted(self, packet: LongPacket, source: Address, now: float) -> None:
         attempt = self._attempts.get(packet.destination_id)
-        if attempt is None or attempt.state is AttemptState.YIELDED or attempt.address != source:
+        if attempt is None or attempt.address != source:
             self.stats.drop("unknown_connection")
             return
         try:
@@ -437,7 +452,8 @@ class Endpoint:
                 # Whoever wrote this holds the swarm's keys, and will answer no better the next time.
                 self._give_up(attempt, error.code, error.message)
             raise
-        del self._attempts[attempt.local_id]
+        rtt_s = attempt.rtt(now)
+        self._drop_attempts(session.peer_id, source)
         finish = encode_long(
             LongType.FIN,
             version=packet.version,
@@ -451,7 +467,7 @@ class Endpoint:
             packet.source_id,
             source,
             incoming=False,
-            rtt_s=now - attempt.last_sent_at,
+            rtt_s=rtt_s,
             finish=finish,
             now=now,
         )
@@ -471,7 +487,7 @@ class Endpoint:
             self._check_not_self(session)
         except RemoteProtocolError as error:
             if error.code is not ErrorCode.E_HS_DECRYPT:
-                self._forget_half_open(half_open)
+                self._forget_half_open(half_open, now)
             raise
         del self._half_open[half_open.local_id]
         connection = self._make_connection(
@@ -480,13 +496,11 @@ class Endpoint:
             half_open.remote_id,
             source,
             incoming=True,
-            rtt_s=now - half_open.last_sent_at,
+            rtt_s=half_open.rtt(now),
             finish=None,
             now=now,
         )
-        for attempt in list(self._attempts.values()):
-            if attempt.address == source or attempt.expected_peer == session.peer_id:
-                del self._attempts[attempt.local_id]
+        self._drop_attempts(session.peer_id, source)
         self._install(connection, now)
 
     # Connections
@@ -499,7 +513,7 @@ class Endpoint:
         address: Address,
         *,
         incoming: bool,
-        rtt_s: float,
+        rtt_s: float | None,
         finish: bytes | None,
         now: float,
     ) -> Connection:
@@ -550,16 +564,17 @@ class Endpoint:
     def _stays(old: Connection, new: Connection, now: float) -> bool:
         """Whether the older of two sessions with one peer stays (spec 5.8).
 
-        The newer one wins, since the peer that opened it may have lost the older. Only when the same two
-        processes opened to each other at once must both sides keep the same one: that with the greater
-        handshake hash.
+        The newer one wins, since the peer that opened it may have lost the older. Only when two handshakes of
+        the same two processes ran at once must both sides keep the same one. If each opened one, that is the
+        one with the greater handshake hash. If we opened both, it is the first: its peer never hears of the
+        second, because it gets no FIN.
         """
-        crossed = (
-            old.session.remote_static == new.session.remote_static
-            and old.incoming != new.incoming
-            and now - old.established_at < _CROSSING_S
-        )
-        return crossed and old.session.handshake_hash > new.session.handshake_hash
+        same_processes = old.session.remote_static == new.session.remote_static
+        if not same_processes or now - old.established_at >= _CROSSING_S:
+            return False
+        if old.incoming == new.incoming:
+            return not new.incoming
+        return old.session.handshake_hash > new.session.handshake_hash
 
     def _settle(self, connection: Connection) -> None:
         """Take a connection's events, let it send, and forget it when it is over."""
@@ -611,12 +626,12 @@ class Endpoint:
         if len(self._half_open) >= LIMITS.half_open:
             return True
         network = prefix(source)
-        same = sum(prefix(half_open.address) == network for half_open in self._half_open.values())
-        return same >= LIMITS.half_open_per_prefix and not _is_loopback(source)
+        same = sum(half_open.network == network for half_open in self._half_open.values())
+        return same >= LIMITS.half_open_per_prefix and not is_loopback(source)
 
-    def _on_attempt_timer(self, attempt: Attempt) -> None:
+    def _on_attempt_timer(self, attempt: Attempt, now: float) -> None:
         if attempt.state is AttemptState.YIELDED:
-            attempt.resume()
+            attempt.resume(now)
         elif attempt.tries_left > 0:
             attempt.due = True
         else:
@@ -626,11 +641,18 @@ class Endpoint:
         del self._attempts[attempt.local_id]
         self._events.append(ConnectFailed(attempt.address, attempt.expected_peer, code, reason))
 
-    def _forget_half_open(self, half_open: HalfOpen) -> None:
+    def _drop_attempts(self, peer: bytes, address: Address) -> None:
+        """Forget the attempts that a session with ``peer`` at ``address`` answers."""
+        for attempt in list(self._attempts.values()):
+            anyone = attempt.expected_peer is None and attempt.address == address
+            if anyone or attempt.expected_peer == peer:
+                del self._attempts[attempt.local_id]
+
+    def _forget_half_open(self, half_open: HalfOpen, now: float) -> None:
         del self._half_open[half_open.local_id]
         for attempt in self._attempts.values():
             if attempt.address == half_open.address and attempt.state is AttemptState.YIELDED:
-                attempt.resume()
+                attempt.resume(now)
 
     def _check_not_self(self, session: Session) -> None:
         if session.peer_id == self._party.identity.peer_id:
@@ -674,8 +696,6 @@ class Endpoint:
             due = connection.deadline()
             if due is not None and (best is None or due[0] < best[0]):
                 best = due
+        if best is not None and best[0] < self._now:
+            return self._now, best[1]  # an ACK may shorten a time-out so that it lies in the past
         return best
-
-
-def _is_loopback(address: Address) -> bool:
-    return address[0].startswith("127.") or address[0] == "::1"

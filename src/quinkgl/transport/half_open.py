@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from quinkgl.transport.handshake import Initiator, Responder
-from quinkgl.wire.addresses import Address
+from quinkgl.wire.addresses import Address, prefix
 from quinkgl.wire.limits import LIMITS
 
 
@@ -42,31 +42,38 @@ class Attempt:
         self.state = AttemptState.SENDING
         self.due = True
         self.retry_at = now
-        self.last_sent_at = now
         self.tries_left = tries
+        self._sent_at: list[float] = []
         self._datagram = datagram
         self._timeout_s = timeout_s
 
     def take(self, now: float, jitter: float) -> bytes:
         """Return the INIT to send; the next one follows after twice the time, ± 10 %."""
         self.due = False
-        self.last_sent_at = now
+        self._sent_at.append(now)
         self.tries_left -= 1
         self.retry_at = now + self._timeout_s * jitter
         self._timeout_s *= 2
         return self._datagram
 
+    def rtt(self, now: float) -> float | None:
+        """Return the round-trip time that an answer coming now shows.
+
+        None when the INIT was sent more than once, since nobody knows which one was answered.
+        """
+        return now - self._sent_at[0] if len(self._sent_at) == 1 else None
+
     def wait_for_other(self, now: float) -> None:
-        """Yield to the peer's own handshake for as long as that may take."""
+        """Yield to the peer's own handshake for as long as that may take: send nothing meanwhile."""
         self.state = AttemptState.YIELDED
         self.due = False
         self.retry_at = now + LIMITS.half_open_lifetime_s
 
-    def resume(self) -> None:
-        """The peer's handshake came to nothing: go on with ours."""
+    def resume(self, now: float) -> None:
+        """The peer's handshake came to nothing: go on with ours, or give up if that was the last try."""
         self.state = AttemptState.SENDING
-        self.due = True
-        self.tries_left = max(1, self.tries_left)
+        self.due = self.tries_left > 0
+        self.retry_at = now
 
 
 class HalfOpen:
@@ -86,16 +93,17 @@ class HalfOpen:
     ) -> None:
         self.responder = responder
         self.address = address
+        self.network = prefix(address)
+        """What the quota for strangers counts by."""
         self.local_id = local_id
         self.remote_id = remote_id
         self.expires_at = now + LIMITS.half_open_lifetime_s
         self.due = True
         self.retry_at = now
-        self.last_sent_at = now
         self._datagram = datagram
         self._timeout_s = timeout_s
+        self._sent_at: list[float] = []
         self._received_bytes = received_bytes
-        self._sent_bytes = 0
 
     def on_init_again(self, size: int) -> None:
         """The same INIT came again: answer again, and count its bytes."""
@@ -108,7 +116,12 @@ class HalfOpen:
 
         RFC 9000 section 8.1.
         """
-        return self._sent_bytes + len(self._datagram) <= LIMITS.unvalidated_factor * self._received_bytes
+        sent_bytes = len(self._sent_at) * len(self._datagram)
+        return sent_bytes + len(self._datagram) <= LIMITS.unvalidated_factor * self._received_bytes
+
+    def rtt(self, now: float) -> float | None:
+        """Return the round-trip time that an answer coming now shows, as :meth:`Attempt.rtt` does."""
+        return now - self._sent_at[0] if len(self._sent_at) == 1 else None
 
     def take(self, now: float) -> bytes | None:
         """Return the answer to send, None when it would exceed the amplification limit."""
@@ -117,6 +130,5 @@ class HalfOpen:
         self._timeout_s *= 2
         if not self.may_send:
             return None
-        self.last_sent_at = now
-        self._sent_bytes += len(self._datagram)
+        self._sent_at.append(now)
         return self._datagram
