@@ -80,7 +80,7 @@ def _misuse(message: str) -> LocalProtocolError:
 
 
 def _broken(message: str) -> RemoteProtocolError:
-    return RemoteProtocolError(ErrorCode.E_HS_DECRYPT, message, layer="crypto", section="H-020")
+    return RemoteProtocolError(ErrorCode.E_HS_DECRYPT, message, layer="crypto", section="K-010")
 
 
 class _SymmetricState:
