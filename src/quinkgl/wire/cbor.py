@@ -115,8 +115,8 @@ def encode(value: object) -> bytes:
     """Return the one encoding of ``value``.
 
     ``value`` is built of int (-2^63..2^64-1), bytes, str (NFC, at most 256 bytes), bool, None, list or tuple,
-    and mappings whose keys are ints from 0 to 2^32 - 1. Raises LocalProtocolError (E_USAGE) for anything else,
-    and for nesting deeper than ``LIMITS.cbor_depth``.
+    and mappings whose keys are ints from 0 to 2^32 - 1. Raises LocalProtocolError (E_USAGE) for anything
+    else, and for nesting deeper than ``LIMITS.cbor_depth``.
     """
     out = bytearray()
     _append(out, value, LIMITS.cbor_depth)
@@ -268,9 +268,9 @@ def decode_untrusted(data: Buffer, *, max_bytes: int, where: str, max_items: int
     ``where`` names the message in errors. Work and memory are linear in the size.
 
     Raises RemoteProtocolError alone: E_TOO_BIG (size, nesting, items, text), E_CBOR (not exactly one
-    well-formed, valid item), E_CBOR_CANON (another encoding of the value than the deterministic one), E_SCHEMA
-    (a type outside the profile). The first fault in reading order decides. Source: ``spec/03-encoding.md``;
-    RFC 8949 section 4.2.1.
+    well-formed, valid item), E_CBOR_CANON (another encoding of the value than the deterministic one),
+    E_SCHEMA (a type outside the profile). The first fault in reading order decides. Source:
+    ``spec/03-encoding.md``; RFC 8949 section 4.2.1.
     """
     if len(data) > max_bytes:
         raise RemoteProtocolError(
