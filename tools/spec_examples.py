@@ -94,7 +94,7 @@ class Handshake:
         return LocalParty(identity, self.keys, scripted(static).x25519(), TransportParameters())
 
     def _retrace(self) -> None:
-        """Walk the same handshake step by step for the values in between; it must come to the same messages."""
+        """Walk the same handshake step by step for the values in between."""
         opener = self._noise(self.initiator_static, self.initiator_ephemeral, initiator=True)
         answerer = self._noise(self.responder_static, self.responder_ephemeral, initiator=False)
         message1 = opener.write_tokens() + opener.write_payload(b"")
@@ -113,7 +113,7 @@ class Handshake:
         message3 = tokens3 + opener.write_payload(self.payload3)
         self.initiator_key, self.responder_key = opener.split()
         if (message1, message2, message3) != (self.message1, self.message2, self.message3):
-            raise SystemExit("spec_examples: the steps of the handshake give other messages than the handshake")
+            raise SystemExit("spec_examples: the steps give other messages than the handshake")
 
     def _noise(self, static: bytes, ephemeral: bytes, *, initiator: bool) -> HandshakeState:
         return HandshakeState(
@@ -291,8 +291,9 @@ def rtt() -> Example:
     for index, (sample, delay) in enumerate(samples, 1):
         estimator.sample(sample, delay)
         out[f"sample_{index}"] = (
-            f"rtt {sample * 1000:.0f} ms, ack delay {delay * 1000:.0f} ms: smoothed {estimator.smoothed * 1000:.4f}, "
-            f"variation {estimator.variation * 1000:.4f}, minimum {estimator.minimum * 1000:.0f}"
+            f"rtt {sample * 1000:.0f} ms, ack delay {delay * 1000:.0f} ms: "
+            f"smoothed {estimator.smoothed * 1000:.4f}, variation {estimator.variation * 1000:.4f}, "
+            f"minimum {estimator.minimum * 1000:.0f}"
         )
     out["probe_timeout"] = f"{estimator.probe_timeout(0.025) * 1000:.4f} ms with max_ack_delay 25 ms"
     out["loss_delay"] = f"{estimator.loss_delay() * 1000:.4f} ms"

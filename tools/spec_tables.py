@@ -52,6 +52,7 @@ LIMIT_GROUPS: dict[str, tuple[str, ...]] = {
         "leaf_bytes",
         "transfers_in_per_peer",
         "transfers_out_per_peer",
+        "transfers_global",
         "credit_per_transfer_bytes",
         "reassembly_per_peer_bytes",
         "reassembly_global_bytes",
