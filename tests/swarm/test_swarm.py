@@ -21,9 +21,10 @@ from quinkgl.swarm import (
     UpdateDelivered,
     UpdateNotDelivered,
 )
-from quinkgl.testing.network import Link
+from quinkgl.testing.network import Link, Node
 from quinkgl.testing.swarms import SwarmNetwork, small_manifest, updates_of
-from quinkgl.transport import ConnectionConfig, Endpoint, EndpointConfig
+from quinkgl.transport import ConnectionConfig, Endpoint, EndpointConfig, TransferFailed
+from quinkgl.transport.merkle import leaf_hash
 from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
 from quinkgl.wire.messages.session import TransportParameters
@@ -126,20 +127,51 @@ def test_a_model_that_does_not_fit_its_manifest_is_refused_before_anything_is_se
     assert caught.value.args[0] == "ERR_NODE_DATA_SHAPE_MISMATCH"
 
 
+def add_raw_endpoint(net: SwarmNetwork) -> Node:
+    """Put someone on the network who holds the swarm's keys but speaks no more than the transport."""
+    endpoint = Endpoint(
+        identity=net.identity(99),
+        keys=derive_member_keys(small_manifest().canonical_bytes()),
+        rng=random.Random(8),
+        now=net.network.now,
+        insecure_deterministic_keys=True,
+    )
+    return net.network.add(RAW, endpoint)
+
+
+RAW = ("10.9.9.9", 1)
+
+
+def test_a_session_that_ends_before_the_manifest_is_agreed_counts_as_a_failed_connect():
+    net = SwarmNetwork(seed=9)
+    member = net.add()
+    raw = add_raw_endpoint(net)
+    member.machine.connect(RAW, now=0.0)
+    assert net.network.run(lambda: bool(raw.machine.peers()), limit_s=10)
+    raw.machine.disconnect(net.identity(0).peer_id, ErrorCode.E_BUSY, "full", now=net.network.now)
+    assert net.network.run(lambda: bool(events_of(net, 0, ConnectFailed)), limit_s=10)
+    expected = ConnectFailed(RAW, net.identity(99).peer_id, ErrorCode.E_BUSY, "full")
+    assert events_of(net, 0, ConnectFailed) == [expected]
+    assert not member.machine.peers()
+
+
+def test_an_offer_before_the_manifest_is_agreed_is_refused():
+    net = SwarmNetwork(seed=9)
+    net.add()
+    raw = add_raw_endpoint(net)
+    raw.machine.connect(net.address(0), now=0.0)
+    peer = net.identity(0).peer_id
+    assert net.network.run(lambda: peer in raw.machine.peers(), limit_s=10)
+    body = memoryview(b"early")
+    raw.machine.offer_object(peer, leaf_hash(body), leaf_hash(body), b"", body, now=net.network.now)
+    net.network.run(lambda: isinstance(raw.events[-1], TransferFailed), limit_s=5)
+    assert raw.events[-1].code == ErrorCode.E_FRAME_CONTEXT
+
+
 def test_a_message_before_the_manifest_is_agreed_ends_the_session():
     net = SwarmNetwork(seed=8)
     member = net.add()
-    rng = random.Random(8)
-    raw = net.network.add(
-        ("10.9.9.9", 1),
-        Endpoint(
-            identity=net.identity(99),
-            keys=derive_member_keys(small_manifest().canonical_bytes()),
-            rng=rng,
-            now=0.0,
-            insecure_deterministic_keys=True,
-        ),
-    )
+    raw = add_raw_endpoint(net)
     raw.machine.connect(net.address(0), now=0.0)
     peer = net.identity(0).peer_id
     net.network.run(lambda: peer in raw.machine.peers(), limit_s=10)
@@ -341,7 +373,7 @@ def test_random_and_mutated_datagrams_change_nothing_for_the_honest():
 
 _TRACE = """
 import hashlib
-from quinkgl.testing.network import Link
+from quinkgl.testing.network import Link, Node
 from quinkgl.testing.swarms import SwarmNetwork
 net = SwarmNetwork(40, Link(delay_s=0.02, jitter_s=0.01, loss=0.05), checked=False)
 digest = hashlib.sha256()

@@ -418,15 +418,20 @@ class Swarm(Exclusive):
             self._gossip.peer_disconnected(event.peer, now=self._now)
             self._events.append(PeerDisconnected(event.peer, event.code, event.reason, event.by_remote))
         elif neighbour.handshake.state is not HandshakeState.REFUSED:
-            # The session ended before the manifest was agreed, so nobody has heard of this peer yet.
-            self._events.append(
-                PeerRefused(event.peer, neighbour.address, event.code, event.reason, event.by_remote)
-            )
+            self._on_lost_early(neighbour, event)
         self._plan_redial()
         self._forget_publications()
 
+    def _on_lost_early(self, neighbour: _Neighbour, event: ConnectionLost) -> None:
+        """A session ended before the manifest was agreed, so nobody has heard of its peer yet."""
+        replaced = event.code == ErrorCode.E_HS_DUP
+        if neighbour.incoming or replaced:
+            self._count_ended({"session_ended_early": 1})
+        else:
+            self._on_connect_failed(neighbour.address, event.peer, event.code, event.reason)
+
     def _on_connect_failed(self, address: Address, expected: bytes | None, code: int, reason: str) -> None:
-        if address in self._given and self._given[address] == expected:
+        if address in self._given and self._given[address] in {None, expected}:
             self._events.append(swarm_events.ConnectFailed(address, expected, code, reason))
             self._plan_redial()
         else:
