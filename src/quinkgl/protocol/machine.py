@@ -58,7 +58,7 @@ class Machine(Exclusive, Generic[EventT]):
 
 
 def misuse(message: str) -> LocalProtocolError:
-    """Return the error for a caller that asked for something it must not; it is raised before anything changes."""
+    """Return the error for a caller that asks for what it must not; raise it before anything changes."""
     return LocalProtocolError(ErrorCode.E_USAGE, message, layer="protocol")
 
 
