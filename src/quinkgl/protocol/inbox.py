@@ -14,7 +14,7 @@ from quinkgl.protocol.update_gate import Admitted
 from quinkgl.wire.messages.gossip import UpdateHeader
 
 HEADERS_KEPT = 4
-"""Headers of each author kept as evidence against another one for the same round."""
+"""Headers of each author, of its latest rounds, kept as evidence against another one for the same round."""
 
 
 class Inbox(Enum):
@@ -104,7 +104,7 @@ class Author:
     same_session: bool = False
     pending: Pending | None = None
     headers: dict[tuple[int, int], tuple[bytes, bytes]] = field(default_factory=dict)
-    """Root and signed header of the latest positions seen, accepted or not: evidence against another root."""
+    """Root and signed header of the highest positions seen, accepted or not, as evidence."""
 
     def keep(self, header: UpdateHeader, encoded: bytes) -> bytes | None:
         """Keep a signed header, or return the one kept for the same position that has another root."""
@@ -112,7 +112,7 @@ class Author:
         if root != header.root:
             return first
         if len(self.headers) > HEADERS_KEPT:
-            del self.headers[next(iter(self.headers))]
+            del self.headers[min(self.headers)]
         return None
 
     def staleness(self, pending: Pending, own_round: int) -> int:
