@@ -31,7 +31,6 @@ LIMIT_GROUPS: dict[str, tuple[str, ...]] = {
         "half_open_per_prefix",
         "handshake_retries",
         "handshake_timeout_s",
-        "handshake_total_s",
         "handshake_payload_bytes",
         "connections",
     ),
@@ -80,8 +79,9 @@ LIMIT_GROUPS: dict[str, tuple[str, ...]] = {
         "seen_roots",
         "offer_interval_s",
         "offer_burst",
+        "authors",
+        "equivocation_proofs",
     ),
-    "Learning": ("weight_cap",),
     "Machines": ("events",),
 }
 """Limits that the chapters use, by what they bound; all others stand under `WAITING`."""

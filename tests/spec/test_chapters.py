@@ -1,0 +1,109 @@
+"""The form of the chapters: ids of rules, the schema files, and that no program is named."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quinkgl.wire.cbor import decode_untrusted
+from quinkgl.wire.messages.objects import Cancel, Done, Offer, Want, encode_object_message
+from quinkgl.wire.messages.session import HandshakePayload, TransportParameters, encode_handshake_payload
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = ROOT / "spec"
+CHAPTERS = sorted(SPEC.glob("[0-9]*.md"))
+
+RULE = re.compile(r"\*\*\[([A-Z]-[0-9]{3})\]\*\*")
+NORM = re.compile(r"\b(MUST|SHOULD)\b")
+
+
+def rules(path: Path) -> list[str]:
+    return RULE.findall(path.read_text(encoding="utf-8"))
+
+
+def test_no_id_is_given_twice() -> None:
+    counts = Counter(rule for path in CHAPTERS for rule in rules(path))
+    assert [rule for rule, count in counts.items() if count > 1] == []
+
+
+def test_no_two_chapters_share_a_letter() -> None:
+    letters: dict[str, str] = {}
+    for path in CHAPTERS:
+        for letter in {rule[0] for rule in rules(path)}:
+            assert letters.setdefault(letter, path.name) == path.name
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.name)
+def test_the_ids_of_a_chapter_ascend(path: Path) -> None:
+    assert rules(path) == sorted(rules(path))
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.name)
+def test_every_norm_belongs_to_a_rule(path: Path) -> None:
+    """A list item or a table row with MUST or SHOULD carries an id; prose carries none of these words."""
+    text = path.read_text(encoding="utf-8").replace("MUST, MUST NOT, SHOULD, SHOULD NOT and MAY have the", "")
+    for block in re.split(r"\n(?=- |\| |\n)", text):
+        if NORM.search(block) and path.name != "00-conventions.md":
+            assert RULE.search(block), block
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.name)
+def test_a_chapter_names_no_language_and_stays_readable(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"\b(Python|asyncio|trio|struct\.|dataclass|quinkgl[._])", text, re.IGNORECASE)
+    assert text.count("\n") <= 600
+
+
+# --- the schema files say what the codecs do ---
+
+MEMBER = re.compile(r"^\s*(\?\s*)?([0-9]+) => ", re.MULTILINE)
+
+
+def maps_of(name: str) -> dict[str, tuple[set[int], set[int]]]:
+    """Required and optional keys of each map of a schema file."""
+    text = (SPEC / "schema" / f"{name}.cddl").read_text(encoding="utf-8")
+    found: dict[str, tuple[set[int], set[int]]] = {}
+    for match in re.finditer(r"^([a-z-]+) = \{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL):
+        members = MEMBER.findall(match[2])
+        assert "* extension => any" in match[2]
+        found[match[1]] = (
+            {int(key) for optional, key in members if not optional},
+            {int(key) for optional, key in members if optional},
+        )
+    return found
+
+
+def keys(data: bytes) -> set[int]:
+    value: Any = decode_untrusted(data, max_bytes=16384, where="a message")
+    return set(value)
+
+
+def test_the_object_schema_has_the_codec_s_keys() -> None:
+    root = bytes(32)
+    schema = maps_of("objects")
+    shown = {
+        "offer": (Offer(1, root, 5000, b""), Offer(1, root, 3, b"", b"abc")),
+        "want": (Want(1, ((0, 2),), 2),),
+        "done": (Done(1),),
+        "cancel": (Cancel(1, 0x44, by_offerer=False),),
+    }
+    assert schema.keys() == shown.keys()
+    for name, messages in shown.items():
+        required, optional = schema[name]
+        assert keys(encode_object_message(messages[0])) == required
+        assert keys(encode_object_message(messages[-1])) == required | optional
+
+
+def test_the_session_schema_has_the_codec_s_keys() -> None:
+    schema = maps_of("session")
+    least = HandshakePayload(bytes(32), bytes(64), TransportParameters())
+    most = HandshakePayload(bytes(32), bytes(64), TransportParameters(), b"record", ("192.0.2.1", 7000))
+    required, optional = schema["handshake-payload"]
+    assert keys(encode_handshake_payload(least)) == required
+    assert keys(encode_handshake_payload(most)) == required | optional
+    encoded = decode_untrusted(encode_handshake_payload(least), max_bytes=1024, where="a payload")
+    assert set(encoded[2]) == schema["transport-parameters"][0]
