@@ -80,7 +80,7 @@ def encode_object_message(message: ObjectMessage) -> bytes:
             fields = {_KIND: _WANT_KIND, _TRANSFER: message.transfer, _RANGES: flat, _CREDIT: message.credit}
         case Done():
             fields = {_KIND: _DONE_KIND, _TRANSFER: message.transfer}
-        case Cancel():
+        case _:
             fields = {
                 _KIND: _CANCEL_KIND,
                 _TRANSFER: message.transfer,
