@@ -24,7 +24,7 @@ from quinkgl.swarm import (
     UpdateReceived,
 )
 from quinkgl.wire.addresses import Address, format_address
-from quinkgl.wire.errors import ErrorCode
+from quinkgl.wire.errors import ErrorCode, error_code_untrusted
 from quinkgl_trio.bootstrap import PeerTarget
 from quinkgl_trio.driver import UdpDriver
 
@@ -151,7 +151,7 @@ class Network:
         )
         self._in_flight[root] += len(targets)
         for peer in targets:
-            self._emit("model_send_started", {"peer": peer.hex(), "round": round, "bytes": len(body)})
+            self._tell("model_send_started", peer, round=round, bytes=len(body))
 
     def set_round(self, round: int) -> None:
         """Tell the swarm which round this node is in: staleness is judged by it."""
@@ -173,38 +173,41 @@ class Network:
             case UpdateDelivered(peer, root):
                 self.stats.updates_sent += 1
                 self._landed(root)
-                self._emit("model_sent", {"peer": peer.hex(), "root": root.hex()})
+                self._tell("model_sent", peer, root=root.hex())
             case UpdateNotDelivered(peer, root, code):
                 self.stats.not_delivered[_code_name(code)] += 1
                 self._landed(root)
-                payload = {"peer": peer.hex(), "root": root.hex(), "code": _code_name(code)}
-                self._emit("model_send_failed", payload)
+                self._tell("model_send_failed", peer, root=root.hex(), code=_code_name(code))
             case PeerConnected(peer, address, incoming):
                 self._arrived(peer, address)
-                payload = {"peer": peer.hex(), "address": format_address(address), "incoming": incoming}
-                self._emit("peer_discovered", payload)
+                self._tell("peer_discovered", peer, address=format_address(address), incoming=incoming)
             case PeerDisconnected(peer, code, reason, by_remote):
                 self._lost(peer)
-                payload = {"peer": peer.hex(), "code": _code_name(code), "reason": reason}
-                self._emit("peer_disconnected", {**payload, "by_remote": by_remote})
+                code_name = _code_name(code)
+                self._tell("peer_disconnected", peer, code=code_name, reason=reason, by_remote=by_remote)
             case ConnectFailed(address, expected_peer, code, reason):
-                self._failed(address, code, reason)
-                self._tell_refusal("connect_failed", expected_peer, address, code, reason)
+                self._not_ours("connect_failed", expected_peer, address, code, reason, by_remote=False)
             case PeerRefused(peer, address, code, reason, by_remote):
-                self.stats.refused[_code_name(code)] += 1
-                self._failed(address, code, reason)
-                self._tell_refusal("peer_refused", peer, address, code, reason, by_remote=by_remote)
+                self._not_ours("peer_refused", peer, address, code, reason, by_remote=by_remote)
 
-    def _tell_refusal(
-        self, name: str, peer: bytes | None, address: Address, code: int, reason: str, **more: Any
+    def _not_ours(
+        self, name: str, peer: bytes | None, address: Address, code: int, reason: str, *, by_remote: bool
     ) -> None:
-        payload = {
-            "peer": None if peer is None else peer.hex(),
-            "address": format_address(address),
-            "code": _code_name(code),
-            "reason": reason,
-        } | more
-        self._emit("security.identity_mismatch" if code == ErrorCode.E_HS_IDENTITY else name, payload)
+        self.stats.refused[_code_name(code)] += 1
+        for bootstrap in self._bootstrap:
+            if bootstrap.address == address and bootstrap.peer is None:
+                bootstrap.verdict = (error_code_untrusted(code), reason)
+        self._tell(
+            "security.identity_mismatch" if code == ErrorCode.E_HS_IDENTITY else name,
+            peer,
+            address=format_address(address),
+            code=_code_name(code),
+            reason=reason,
+            by_remote=by_remote,
+        )
+
+    def _tell(self, name: str, peer: bytes | None, **more: Any) -> None:
+        self._emit(name, {"peer": None if peer is None else peer.hex(), **more})
 
     def _landed(self, root: bytes) -> None:
         self._in_flight[root] -= 1
@@ -226,11 +229,6 @@ class Network:
         for bootstrap in self._bootstrap:
             if bootstrap.peer == peer:
                 bootstrap.peer = None
-
-    def _failed(self, address: Address, code: int, reason: str) -> None:
-        for bootstrap in self._bootstrap:
-            if bootstrap.address == address and bootstrap.peer is None:
-                bootstrap.verdict = (ErrorCode(code), reason)
 
     async def _keep_bootstraps(self) -> None:
         """Come back to a lost bootstrap peer; where no peer is left at all, the swarm does it itself."""
