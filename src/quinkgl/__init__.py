@@ -24,6 +24,11 @@ if TYPE_CHECKING:  # the same names for type checkers; tests/test_exports.py kee
     from quinkgl.manifest import SwarmManifest as SwarmManifest
     from quinkgl.manifest import check_compatibility as check_compatibility
     from quinkgl.manifest import compute_arch_hash as compute_arch_hash
+    from quinkgl.models import ModelWrapper as ModelWrapper
+    from quinkgl.models import NumPyModel as NumPyModel
+    from quinkgl.models import PyTorchModel as PyTorchModel
+    from quinkgl.models import TrainingConfig as TrainingConfig
+    from quinkgl.models import TrainingResult as TrainingResult
     from quinkgl.swarm import Swarm as Swarm
 
 __all__ = ["__version__", *EXPORTS]  # noqa: PLE0604  the table holds names only; a test walks every one

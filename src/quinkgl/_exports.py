@@ -17,6 +17,13 @@ _BY_MODULE: Final[dict[str, tuple[str, ...]]] = {
         "check_compatibility",
         "compute_arch_hash",
     ),
+    "quinkgl.models": (
+        "ModelWrapper",
+        "NumPyModel",
+        "PyTorchModel",
+        "TrainingConfig",
+        "TrainingResult",
+    ),
     "quinkgl.swarm": ("Swarm",),
 }
 
