@@ -6,14 +6,15 @@ BIN    := $(VENV)/bin
 DEMO_ARGS ?=
 TEST_ARGS ?=
 PYTEST_WORKERS ?= 2
+SEEDS ?= 0 1 2 3 4
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint coverage clean
+.PHONY: help demo test lint coverage netns hostile fashion demo-acceptance clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
 
 # What the demo and the nodes need: no deep-learning framework.
 $(VENV)/.installed-run: pyproject.toml constraints.txt
@@ -41,6 +42,21 @@ lint: $(VENV)/.installed-dev  ## Lint, check the format, the types and the impor
 
 coverage: $(VENV)/.installed-dev  ## Branch coverage of wire, crypto, transport and protocol: each at least 95 %
 	$(BIN)/python tools/coverage_gate.py
+
+# What proves that the models travel: a network namespace whose only interface counts bytes, once with UDP dropped.
+netns: $(VENV)/.installed-dev  ## The demo in a network namespace of its own (root or user namespaces)
+	tools/debian_package.sh nftables /usr/sbin/nft /usr/sbin/ip /sbin/ip
+	$(BIN)/python -m pytest -s -m netns tests/netns
+
+hostile: $(VENV)/.installed-dev  ## A training node under 20,000 random and mutated datagrams
+	$(BIN)/python -m pytest -s -m hostile tests/hostile
+
+fashion: $(VENV)/.installed-run  ## The demo on Fashion-MNIST (installs the Debian package dataset-fashion-mnist)
+	tools/debian_package.sh dataset-fashion-mnist /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
+	$(BIN)/python tools/acceptance_demo.py fashion-mnist --seeds 0
+
+demo-acceptance: $(VENV)/.installed-run  ## Judge the demo over several seeds (SEEDS='0 1')
+	$(BIN)/python tools/acceptance_demo.py digits --seeds $(SEEDS)
 
 clean:  ## Remove the environment, caches and build outputs
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*
