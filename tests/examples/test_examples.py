@@ -1,0 +1,44 @@
+"""Each example runs as a program of its own and prints what its page in the documentation says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+def run(name: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_two_members_over_blocking_sockets() -> None:
+    lines = run("blocking_socket.py")
+    assert len(lines) == 1
+    assert re.fullmatch(r"round 1: 100000 bytes from [0-9a-f]{8}", lines[0])
+
+
+def test_the_driver_over_blocking_sockets_stays_short() -> None:
+    assert len((EXAMPLES / "blocking_socket.py").read_text(encoding="utf-8").splitlines()) <= 60
+
+
+def test_three_peers_in_virtual_time_learn_more_together() -> None:
+    lines = run("swarm_in_memory.py")
+    assert re.fullmatch(r"3 peers, 8 rounds, 24\.\d s of virtual time", lines[0])
+    found = [re.search(r"alone (0\.\d+), together (0\.\d+)", line) for line in lines[2:]]
+    results = [(float(match[1]), float(match[2])) for match in found if match]
+    assert len(results) == 3
+    assert all(together > alone + 0.1 for alone, together in results)
+    assert max(together for _, together in results) - min(together for _, together in results) < 0.02
+
+
+def test_one_seed_gives_one_run() -> None:
+    assert run("swarm_in_memory.py") == run("swarm_in_memory.py")
