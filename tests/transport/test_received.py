@@ -1,0 +1,107 @@
+"""The replay window, and when and what is acknowledged: RFC 9000 13.2 with our numbers."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quinkgl.transport.received import ReceivedPackets
+from quinkgl.wire.limits import LIMITS
+
+DELAY_S = 0.025
+
+
+def receive(received: ReceivedPackets, *numbers: int, now: float = 0.0, eliciting: bool = True) -> None:
+    for number in numbers:
+        assert received.is_new(number)
+        received.add(number, now, eliciting=eliciting, max_ack_delay_s=DELAY_S)
+
+
+def acknowledged(received: ReceivedPackets) -> set[int]:
+    return {number for first, last in received.take_ack(0.0).ranges for number in range(first, last + 1)}
+
+
+def test_a_number_is_new_once():
+    received = ReceivedPackets()
+    receive(received, 0, 5)
+    assert [received.is_new(number) for number in (0, 1, 4, 5, 6)] == [False, True, True, False, True]
+
+
+def test_numbers_below_the_window_are_not_new():
+    received = ReceivedPackets()
+    window = LIMITS.replay_window
+    receive(received, 0, window)
+    assert not received.is_new(0)
+    assert received.is_new(1)
+    receive(received, 2 * window)
+    assert not received.is_new(window)
+    assert received.is_new(window + 1)
+    assert received.take_ack(0.0).ranges == ((2 * window, 2 * window),)
+
+
+@given(st.lists(st.integers(0, 3 * LIMITS.replay_window), max_size=60))
+def test_the_window_against_a_plain_set(numbers):
+    received, seen = ReceivedPackets(), set()
+    for number in numbers:
+        floor = max(seen, default=-1) + 1 - LIMITS.replay_window
+        new = number >= floor and number not in seen
+        assert received.is_new(number) == new
+        if new:
+            received.add(number, 0.0, eliciting=True, max_ack_delay_s=DELAY_S)
+            seen.add(number)
+    floor = max(seen, default=-1) + 1 - LIMITS.replay_window
+    if seen:
+        in_window = {number for number in seen if number >= floor}
+        told = acknowledged(received)
+        assert told <= in_window
+        assert max(seen) in told
+        assert len(in_window) > LIMITS.ack_ranges or told == in_window
+
+
+def test_one_eliciting_packet_may_wait_and_a_second_may_not():
+    received = ReceivedPackets()
+    assert (received.ack_at, received.wants_ack) == (None, False)
+    receive(received, 0, now=1.0)
+    assert (received.ack_at, received.wants_ack) == (1.0 + DELAY_S, True)
+    receive(received, 1, now=1.01)
+    assert received.ack_at == 1.01
+    received.take_ack(1.01)
+    assert (received.ack_at, received.wants_ack) == (None, False)
+
+
+def test_a_gap_is_told_at_once():
+    received = ReceivedPackets()
+    receive(received, 0)
+    received.take_ack(0.0)
+    receive(received, 2, now=1.0)  # 1 is missing
+    assert received.ack_at == 1.0
+    received.take_ack(1.0)
+    receive(received, 1, now=2.0)  # it comes late
+    assert received.ack_at == 2.0
+
+
+def test_packets_that_ask_for_nothing_are_recorded_and_not_acknowledged_for_themselves():
+    received = ReceivedPackets()
+    receive(received, 0, 3, eliciting=False)
+    assert received.ack_at is None
+    assert not received.wants_ack
+    receive(received, 4, now=1.0)
+    assert received.ack_at == 1.0 + DELAY_S
+    assert received.take_ack(1.0).ranges == ((3, 4), (0, 0))
+
+
+def test_the_delay_counts_from_the_largest_number():
+    received = ReceivedPackets()
+    receive(received, 7, now=1.0)
+    receive(received, 3, now=1.5)
+    assert received.take_ack(2.0).delay_s == 1.0
+
+
+def test_an_ack_has_the_highest_ranges():
+    received = ReceivedPackets()
+    numbers = range(0, 4 * LIMITS.ack_ranges, 2)
+    receive(received, *numbers)
+    ranges = received.take_ack(0.0).ranges
+    assert len(ranges) == LIMITS.ack_ranges
+    assert ranges[0] == (numbers[-1], numbers[-1])
+    assert list(ranges) == sorted(ranges, reverse=True)
