@@ -134,7 +134,10 @@ def _add_rounds(parser: argparse.ArgumentParser) -> None:
     )
     add_gossip(group, offer_interval_s=0.1)
     group.add_argument(
-        "--own-seed", type=natural, metavar="N", help="for this peer's batches and choices (default: random)"
+        "--peer-index",
+        type=natural,
+        metavar="N",
+        help="sets this peer's batches and choices apart from those of others (default: its id)",
     )
 
 

@@ -7,9 +7,13 @@ from typing import Final, Literal
 
 from quinkgl.models import TrainingConfig
 
-DEFAULT_LEARNING_RATE: Final = {"softmax": 1.0}
-"""Where a model wants another one than `OTHER_LEARNING_RATE`."""
-OTHER_LEARNING_RATE: Final = 0.5
+_LEARNING_RATES: Final = {"softmax": 1.0}
+_OTHER_LEARNING_RATE: Final = 0.5
+
+
+def default_learning_rate(model: str) -> float:
+    """The learning rate of the first round for a model of `make_model`, with plain SGD."""
+    return _LEARNING_RATES.get(model, _OTHER_LEARNING_RATE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +24,7 @@ class TrainingPlan:
     """Rounds in all: what the schedule spans."""
     epochs: int = 2
     batch_size: int = 32
-    learning_rate: float = OTHER_LEARNING_RATE
+    learning_rate: float = _OTHER_LEARNING_RATE
     schedule: Literal["linear", "constant"] = "linear"
     """``linear``: η·(1 − r/rounds) in round r, counted from 0. Peers that hold different data disagree less
     the smaller the steps are, and at the end they should agree."""

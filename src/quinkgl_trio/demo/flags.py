@@ -35,6 +35,13 @@ def configure_demo(parser: argparse.ArgumentParser) -> None:
         help="folder with the four IDX files (default: that of the Debian package dataset-fashion-mnist)",
     )
     group.add_argument(
+        "--limit",
+        type=counting,
+        default=20_000,
+        metavar="N",
+        help="images to take of fashion-mnist, every class alike (default: %(default)s)",
+    )
+    group.add_argument(
         "--out",
         type=Path,
         default=Path("quinkgl-demo"),
