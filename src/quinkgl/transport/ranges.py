@@ -73,7 +73,7 @@ class RangeSet:
         starts, stops = self._starts, self._stops
         low = bisect_right(stops, start)
         high = bisect_left(starts, stop)
-        if low >= high:
+        if low >= high or start >= stop:
             return
         keep_starts: list[int] = []
         keep_stops: list[int] = []
