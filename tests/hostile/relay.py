@@ -16,7 +16,9 @@ from collections import deque
 _LARGEST = 65_535
 _KEPT = 4_000
 _TICK_S = 0.05
+_FORM, _LONG = 0xC0, 0xC0  # of first bytes, spec 6.1
 _INIT = 0xC0  # first byte of an INIT packet, spec 6.2
+_NUMBER = slice(9, 17)  # of a short packet, spec 6.3
 _MAC2 = range(37, 53)  # of an INIT: not authenticated as long as no cookie is asked for
 
 
@@ -34,7 +36,9 @@ class Relay:
     def __init__(self, node, lines):
         self.node = node
         self.recorded = deque(maxlen=_KEPT)
-        """Datagrams that the peers sent to the node, the latest of them."""
+        """Datagrams of sessions that the peers sent to the node, the latest of them."""
+        self.handshakes = deque(maxlen=_KEPT)
+        """Those of handshakes: there are few, and they must not be forgotten."""
         self.reflected = deque(maxlen=_KEPT)
         """Datagrams that the node sent to the peers."""
         self._fronts = [_udp() for _ in range(lines)]
@@ -86,7 +90,8 @@ class Relay:
     def _from_peer(self, line, datagram, source):
         self._peers[line] = source
         self._backs[line].sendto(datagram, self.node)
-        self.recorded.append(datagram)
+        kept = self.handshakes if datagram[0] & _FORM == _LONG else self.recorded
+        kept.append(datagram)
 
     def _from_node(self, line, datagram, source):
         # A stranger's datagram to the back socket is no answer of the node.
@@ -98,7 +103,7 @@ class Relay:
 class Attacker:
     """Makes hostile datagrams, half of them random and half made of real ones, and counts them by kind."""
 
-    KINDS = ("flipped", "truncated", "extended", "spliced", "replayed", "reflected")
+    KINDS = ("flipped", "truncated", "extended", "spliced", "renumbered", "replayed", "reflected")
 
     def __init__(self, relay, *, lines, seed):
         self.sent = dict.fromkeys(("random", *self.KINDS), 0)
@@ -145,9 +150,8 @@ class Attacker:
 
     def _mutated(self, kind):
         rng = self._rng
-        while True:
-            source = self._relay.reflected if kind == "reflected" else self._relay.recorded
-            original, other = rng.choice(source), rng.choice(source)
+        for _ in range(1000):  # nearly always the first is good
+            original, other = self._original(kind), self._original(kind)
             match kind:
                 case "flipped":
                     mutated = bytearray(original)
@@ -160,10 +164,23 @@ class Attacker:
                 case "spliced":
                     cut = rng.randrange(1, min(len(original), len(other)))
                     mutated = original[:cut] + other[cut:]
+                case "renumbered":  # past the replay window, and up to the tag
+                    number = int.from_bytes(original[_NUMBER], "big") + rng.randrange(1, 5000)
+                    mutated = bytearray(original)
+                    mutated[_NUMBER] = number.to_bytes(8, "big")
                 case _:
                     return original
             if not _same(mutated, original) and not _same(mutated, other):
                 return bytes(mutated)
+        raise AssertionError(f"no {kind} datagram differs from its original")
+
+    def _original(self, kind):
+        relay = self._relay
+        if kind == "reflected":
+            return self._rng.choice(relay.reflected)
+        if kind != "renumbered" and self._rng.random() < 0.25:
+            return self._rng.choice(relay.handshakes)
+        return self._rng.choice(relay.recorded)
 
 
 def _same(one, other):
