@@ -30,6 +30,7 @@ from quinkgl.protocol.manifest_handshake import (
 )
 from quinkgl.protocol.membership import Membership, PeerDiscovered
 from quinkgl.swarm import events as swarm_events
+from quinkgl.swarm.deliveries import Deliveries, Publication
 from quinkgl.swarm.events import (
     Capabilities,
     PeerConnected,
@@ -40,11 +41,8 @@ from quinkgl.swarm.events import (
     SwarmConfig,
     SwarmEvent,
     SwarmStats,
-    UpdateDelivered,
-    UpdateNotDelivered,
     UpdateReceived,
 )
-from quinkgl.swarm.outbox import Outbox, Parcel, Publication
 from quinkgl.transport import (
     ConnectFailed,
     ConnectionEstablished,
@@ -75,7 +73,6 @@ class _Neighbour:
     address: Address
     incoming: bool
     record: bytes
-    outbox: Outbox
     connected: bool = False
     round: int | None = None
 
@@ -143,13 +140,12 @@ class Swarm(Exclusive):
             self._membership.restore(state["membership"], now=now)
             self._gossip.restore(state["gossip"], now=now)
         self._neighbours: dict[bytes, _Neighbour] = {}
-        self._publications: dict[bytes, Publication] = {}
         self._given: dict[Address, bytes | None] = {}
         self._redial_at: float | None = None
         self._events: deque[SwarmEvent] = deque()
+        self._deliveries = Deliveries(self._endpoint, self._events)
         self._ended: dict[str, int] = {}
         self._updates_received = 0
-        self._updates_sent = 0
         self._closing = False
         self._closed_reported = False
         self._membership.set_addresses(tuple(addresses), now=now)
@@ -205,9 +201,9 @@ class Swarm(Exclusive):
             targets=tuple(targets),
             now=now,
         )
-        self._publications[root] = Publication(root, b"".join(leaves), view)
+        self._deliveries.publish(Publication(root, b"".join(leaves), view))
         self._settle()
-        self._forget_publications()
+        self._deliveries.release()
         return root
 
     @exclusive
@@ -285,7 +281,9 @@ class Swarm(Exclusive):
             for reason, count in part.items():
                 dropped[reason] = dropped.get(reason, 0) + count
         copied["dropped"] = dropped
-        return SwarmStats(**copied, updates_received=self._updates_received, updates_sent=self._updates_sent)
+        return SwarmStats(
+            **copied, updates_received=self._updates_received, updates_sent=self._deliveries.delivered
+        )
 
     def state(self) -> dict[str, Any]:
         """Return what must survive a restart, as plain values.
@@ -388,13 +386,13 @@ class Swarm(Exclusive):
             case ObjectArrived(peer, transfer, _, _, body):
                 self._gossip.object_received(peer, transfer, body, now=self._now)
             case ObjectSent(peer, transfer, root):
-                if self._neighbours[peer].outbox.finish(transfer):
-                    self._updates_sent += 1
-                    self._gossip.object_delivered(peer, root, now=self._now)
-                    self._events.append(UpdateDelivered(peer, root))
-                    self._post(peer)
+                self._gossip.object_delivered(peer, root, now=self._now)
+                self._deliveries.on_delivered(peer, transfer, root, now=self._now)
             case TransferFailed(peer, transfer, root, code, outgoing):
-                self._on_transfer_failed(peer, transfer, root, code, outgoing=outgoing)
+                if outgoing:
+                    self._deliveries.on_failed(peer, transfer, root, code, now=self._now)
+                else:
+                    self._gossip.object_failed(peer, transfer, code, now=self._now)
 
     def _on_established(self, event: ConnectionEstablished) -> None:
         handshake = ManifestHandshake(
@@ -403,16 +401,12 @@ class Swarm(Exclusive):
             now=self._now,
             unix_now=self._now + self._unix_offset_s,
         )
-        self._neighbours[event.peer] = _Neighbour(
-            handshake, event.address, event.incoming, event.record, Outbox()
-        )
+        self._neighbours[event.peer] = _Neighbour(handshake, event.address, event.incoming, event.record)
 
     def _on_lost(self, event: ConnectionLost) -> None:
         neighbour = self._neighbours.pop(event.peer)
         self._count_ended(neighbour.handshake.stats.dropped)
-        waiting = neighbour.outbox.clear()
-        if waiting is not None:
-            self._events.append(UpdateNotDelivered(event.peer, waiting.publication.root, event.code))
+        self._deliveries.close(event.peer, event.code)
         if neighbour.connected:
             self._membership.peer_disconnected(event.peer, now=self._now)
             self._gossip.peer_disconnected(event.peer, now=self._now)
@@ -420,7 +414,6 @@ class Swarm(Exclusive):
         elif neighbour.handshake.state is not HandshakeState.REFUSED:
             self._on_lost_early(neighbour, event)
         self._plan_redial()
-        self._forget_publications()
 
     def _on_lost_early(self, neighbour: _Neighbour, event: ConnectionLost) -> None:
         """A session ended before the manifest was agreed, so nobody has heard of its peer yet."""
@@ -438,15 +431,6 @@ class Swarm(Exclusive):
             self._count_ended({"discovered_peer_unreachable": 1})
             if expected is not None:
                 self._membership.peer_unreachable(expected, now=self._now)
-
-    def _on_transfer_failed(
-        self, peer: bytes, transfer: int, root: bytes, code: int, *, outgoing: bool
-    ) -> None:
-        if not outgoing:
-            self._gossip.object_failed(peer, transfer, code, now=self._now)
-        elif self._neighbours[peer].outbox.finish(transfer):
-            self._events.append(UpdateNotDelivered(peer, root, code))
-            self._post(peer)
 
     def _on_message(self, peer: bytes, channel: Channel, data: bytes) -> None:
         """Hand a message to the machine behind its channel; a peer that breaks the rules is disconnected."""
@@ -495,6 +479,7 @@ class Swarm(Exclusive):
 
     def _on_agreed(self, peer: bytes, neighbour: _Neighbour) -> None:
         neighbour.connected = True
+        self._deliveries.open(peer)
         self._redial_at = None
         self._membership.peer_connected(peer, neighbour.record or None, now=self._now)
         self._gossip.peer_connected(peer, now=self._now)
@@ -538,7 +523,7 @@ class Swarm(Exclusive):
     def _on_gossip_action(self, action: GossipAction) -> None:
         match action:
             case OfferOut(peer, root, header):
-                self._enqueue(peer, Parcel(self._publications[root], header))
+                self._deliveries.send(peer, root, header, now=self._now)
             case Accept(peer, transfer):
                 if not self._endpoint.accept_object(peer, transfer, now=self._now):
                     self._endpoint.refuse_object(peer, transfer, ErrorCode.E_BUSY, now=self._now)
@@ -558,39 +543,6 @@ class Swarm(Exclusive):
                 self._endpoint.disconnect(
                     author, ErrorCode.E_EQUIVOCATION, "two updates for one round", now=self._now
                 )
-
-    # Updates on their way out
-
-    def _enqueue(self, peer: bytes, parcel: Parcel) -> None:
-        neighbour = self._neighbours.get(peer)
-        if neighbour is None or not neighbour.connected:
-            self._events.append(UpdateNotDelivered(peer, parcel.publication.root, ErrorCode.GONE))
-            return
-        replaced = neighbour.outbox.put(parcel)
-        if replaced is not None:
-            self._events.append(UpdateNotDelivered(peer, replaced.publication.root, ErrorCode.SUPERSEDED))
-        self._post(peer)
-
-    def _post(self, peer: bytes) -> None:
-        """Offer what waits for a peer, unless a transfer to it is under way."""
-        outbox = self._neighbours[peer].outbox
-        parcel = outbox.take()
-        if parcel is None:
-            self._forget_publications()
-            return
-        publication = parcel.publication
-        transfer = self._endpoint.offer_object(
-            peer, publication.root, publication.leaves, parcel.header, publication.body, now=self._now
-        )
-        if transfer is None:
-            self._events.append(UpdateNotDelivered(peer, publication.root, ErrorCode.E_BUSY))
-        else:
-            outbox.start(transfer, publication.root)
-
-    def _forget_publications(self) -> None:
-        """Let go of bodies that nobody is being sent."""
-        needed = [root for neighbour in self._neighbours.values() for root in neighbour.outbox.roots()]
-        self._publications = {root: kept for root, kept in self._publications.items() if root in needed}
 
     # Common
 

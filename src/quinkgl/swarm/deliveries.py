@@ -1,0 +1,125 @@
+"""Updates on their way out: one body for all targets, one transfer a peer at a time, the newest waiting."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from quinkgl.swarm.events import SwarmEvent, UpdateDelivered, UpdateNotDelivered
+from quinkgl.transport import Endpoint
+from quinkgl.wire.errors import ErrorCode
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """An encoded update with its leaf list; shared by every transfer of it, never copied."""
+
+    root: bytes
+    leaves: bytes
+    body: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """A publication addressed to one peer."""
+
+    publication: Publication
+    header: bytes
+
+
+@dataclass(slots=True)
+class _Outbox:
+    """What goes to one peer: the transfer under way, and the newest parcel behind it."""
+
+    transfer: int | None = None
+    root: bytes = b""
+    waiting: _Parcel | None = None
+
+    def roots(self) -> list[bytes]:
+        """Roots of the publications that this peer still needs."""
+        under_way = [] if self.transfer is None else [self.root]
+        return under_way if self.waiting is None else [*under_way, self.waiting.publication.root]
+
+
+class Deliveries:
+    """Brings publications to peers, and reports how each ended.
+
+    A transfer that is under way is never given up for a newer update: on a slow path every update would be
+    overtaken and none would arrive. The newest one waits instead, and replaces any that waited before.
+    """
+
+    def __init__(self, endpoint: Endpoint, events: deque[SwarmEvent]) -> None:
+        """Offer through ``endpoint`` and report by appending to ``events``."""
+        self._endpoint = endpoint
+        self._events = events
+        self._outboxes: dict[bytes, _Outbox] = {}
+        self._publications: dict[bytes, Publication] = {}
+        self.delivered = 0
+
+    def open(self, peer: bytes) -> None:
+        """Take parcels for ``peer`` from now on."""
+        self._outboxes[peer] = _Outbox()
+
+    def close(self, peer: bytes, code: int) -> None:
+        """The session with ``peer`` is over; what waited for it is not delivered, for the same reason."""
+        outbox = self._outboxes.pop(peer, None)
+        if outbox is not None and outbox.waiting is not None:
+            self._events.append(UpdateNotDelivered(peer, outbox.waiting.publication.root, code))
+        self.release()
+
+    def publish(self, publication: Publication) -> None:
+        """Keep a body for the parcels that follow; :meth:`release` lets go of those that nobody needs."""
+        self._publications[publication.root] = publication
+
+    def send(self, peer: bytes, root: bytes, header: bytes, *, now: float) -> None:
+        """Address a publication to ``peer``."""
+        outbox = self._outboxes.get(peer)
+        if outbox is None:
+            self._events.append(UpdateNotDelivered(peer, root, ErrorCode.GONE))
+            return
+        if outbox.waiting is not None:
+            replaced = outbox.waiting.publication.root
+            self._events.append(UpdateNotDelivered(peer, replaced, ErrorCode.SUPERSEDED))
+        outbox.waiting = _Parcel(self._publications[root], header)
+        self._post(peer, outbox, now)
+
+    def on_delivered(self, peer: bytes, transfer: int, root: bytes, *, now: float) -> None:
+        """``peer`` has the whole of a transfer."""
+        if self._finish(peer, transfer):
+            self.delivered += 1
+            self._events.append(UpdateDelivered(peer, root))
+            self._post(peer, self._outboxes[peer], now)
+
+    def on_failed(self, peer: bytes, transfer: int, root: bytes, code: int, *, now: float) -> None:
+        """A transfer to ``peer`` ended without success."""
+        if self._finish(peer, transfer):
+            self._events.append(UpdateNotDelivered(peer, root, code))
+            self._post(peer, self._outboxes[peer], now)
+
+    def release(self) -> None:
+        """Let go of bodies that nobody is being sent."""
+        needed = [root for outbox in self._outboxes.values() for root in outbox.roots()]
+        self._publications = {root: kept for root, kept in self._publications.items() if root in needed}
+
+    def _finish(self, peer: bytes, transfer: int) -> bool:
+        outbox = self._outboxes.get(peer)
+        if outbox is None or outbox.transfer != transfer:
+            return False
+        outbox.transfer = None
+        return True
+
+    def _post(self, peer: bytes, outbox: _Outbox, now: float) -> None:
+        """Offer what waits, unless a transfer is under way."""
+        if outbox.transfer is not None or outbox.waiting is None:
+            self.release()
+            return
+        parcel, outbox.waiting = outbox.waiting, None
+        publication = parcel.publication
+        outbox.root = publication.root
+        outbox.transfer = self._endpoint.offer_object(
+            peer, publication.root, publication.leaves, parcel.header, publication.body, now=now
+        )
+        if outbox.transfer is None:
+            gone = self._endpoint.address_of(peer) is None
+            code = ErrorCode.GONE if gone else ErrorCode.E_BUSY
+            self._events.append(UpdateNotDelivered(peer, publication.root, code))
