@@ -77,7 +77,7 @@ def restore_generator(rng: Generator, state: Mapping[str, Any]) -> None:
     """
     try:
         rng.bit_generator.state = state
-    except (KeyError, TypeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"not a state of {type(rng.bit_generator).__name__}: {error}") from None
 
 
