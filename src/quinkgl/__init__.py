@@ -14,6 +14,10 @@ from quinkgl._exports import EXPORTS, EXTRAS
 from quinkgl._version import __version__
 
 if TYPE_CHECKING:  # the same names for type checkers; tests/test_exports.py keeps the two lists equal
+    from quinkgl.aggregation import AggregatedModel as AggregatedModel
+    from quinkgl.aggregation import AggregationStrategy as AggregationStrategy
+    from quinkgl.aggregation import FedAvg as FedAvg
+    from quinkgl.aggregation import ModelUpdate as ModelUpdate
     from quinkgl.crypto.identity import Identity as Identity
     from quinkgl.manifest import MANIFEST_SCHEMA_VERSION as MANIFEST_SCHEMA_VERSION
     from quinkgl.manifest import CollaborationPolicy as CollaborationPolicy
@@ -29,7 +33,15 @@ if TYPE_CHECKING:  # the same names for type checkers; tests/test_exports.py kee
     from quinkgl.models import PyTorchModel as PyTorchModel
     from quinkgl.models import TrainingConfig as TrainingConfig
     from quinkgl.models import TrainingResult as TrainingResult
+    from quinkgl.observability import EventEmitter as EventEmitter
+    from quinkgl.observability import RuntimeEvent as RuntimeEvent
+    from quinkgl.observability import TerminalObserver as TerminalObserver
+    from quinkgl.observability import format_runtime_event as format_runtime_event
     from quinkgl.swarm import Swarm as Swarm
+    from quinkgl.topology import PeerInfo as PeerInfo
+    from quinkgl.topology import RandomTopology as RandomTopology
+    from quinkgl.topology import SelectionContext as SelectionContext
+    from quinkgl.topology import TopologyStrategy as TopologyStrategy
 
 __all__ = ["__version__", *EXPORTS]  # noqa: PLE0604  the table holds names only; a test walks every one
 

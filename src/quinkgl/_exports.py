@@ -5,6 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 _BY_MODULE: Final[dict[str, tuple[str, ...]]] = {
+    "quinkgl.aggregation": (
+        "AggregatedModel",
+        "AggregationStrategy",
+        "FedAvg",
+        "ModelUpdate",
+    ),
     "quinkgl.crypto.identity": ("Identity",),
     "quinkgl.manifest": (
         "MANIFEST_SCHEMA_VERSION",
@@ -24,7 +30,19 @@ _BY_MODULE: Final[dict[str, tuple[str, ...]]] = {
         "TrainingConfig",
         "TrainingResult",
     ),
+    "quinkgl.observability": (
+        "EventEmitter",
+        "RuntimeEvent",
+        "TerminalObserver",
+        "format_runtime_event",
+    ),
     "quinkgl.swarm": ("Swarm",),
+    "quinkgl.topology": (
+        "PeerInfo",
+        "RandomTopology",
+        "SelectionContext",
+        "TopologyStrategy",
+    ),
 }
 
 EXPORTS: Final[dict[str, str]] = {name: module for module, names in _BY_MODULE.items() for name in names}
