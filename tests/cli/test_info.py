@@ -25,6 +25,7 @@ def test_json_tells_versions_extras_and_the_strategies_there_are():
     assert data["optional"]["tensorflow"] is None or data["optional"]["tensorflow"]
     assert "FedAvg" in data["aggregations"]
     assert "RandomTopology" in data["topologies"]
+    assert not {"AggregationStrategy", "TopologyStrategy"} & {*data["aggregations"], *data["topologies"]}
     for name in data["aggregations"]:
         assert issubclass(getattr(aggregation, name), aggregation.AggregationStrategy)
     for name in data["topologies"]:

@@ -47,7 +47,10 @@ def strategies(package: str, base: str) -> list[str]:
         {
             value.__name__
             for value in exported
-            if inspect.isclass(value) and issubclass(value, root) and not inspect.isabstract(value)
+            if inspect.isclass(value)
+            and issubclass(value, root)
+            and value is not root
+            and not inspect.isabstract(value)
         }
     )
 
