@@ -36,8 +36,7 @@ def write_atomically(path: str | os.PathLike[str], parts: Iterable[Buffer], *, m
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123  a descriptor, not a path
             os.fchmod(file.fileno(), mode)
-            for part in parts:
-                file.write(part)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
