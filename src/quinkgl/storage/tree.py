@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 _LIST: Final = "list"
 _TUPLE: Final = "tuple"
 _ARRAY: Final = "array"
-"""In the document every CBOR array begins with one of these words; one of NumPy's is its name in the tensors."""
+"""Every CBOR array of the document begins with one of these words; NumPy's are named in the tensors."""
 _MAX_DEPTH: Final = 64
 _MAX_DEPTH_OF_DOCUMENT: Final = 2 * _MAX_DEPTH + 8
 
