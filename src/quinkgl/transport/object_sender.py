@@ -52,13 +52,6 @@ class WantedRanges:
         start, stop = self._ranges[index]
         return start + rank - self._ranks[index], stop
 
-    def rank(self, offset: int) -> int | None:
-        """Return the rank of a byte, None when it is not wanted."""
-        index = bisect_right(self._ranges, (offset, 1 << 64)) - 1
-        if index < 0 or offset >= self._ranges[index][1]:
-            return None
-        return self._ranks[index] + offset - self._ranges[index][0]
-
 
 class ObjectSender:
     """Hands out chunks of one object within the receiver's credit, lost ones first."""
