@@ -14,7 +14,7 @@ from quinkgl.core import signature
 from quinkgl.data import DataError
 from quinkgl.manifest import write_atomically
 from quinkgl.serialization import encoded_size
-from quinkgl_trio.checkpointing import load_checkpoint
+from quinkgl_trio.checkpointing import load_latest
 from quinkgl_trio.demo.crew import PeerLog, run_crew
 from quinkgl_trio.demo.plan import DemoPlan, PeerFolder, Stage, set_stage
 from quinkgl_trio.demo.processes import ChildDied
@@ -154,8 +154,11 @@ async def _measure(stage: Stage, logs: list[PeerLog], view: DemoView, seconds: f
 
 def _final_accuracy(stage: Stage, folder: PeerFolder) -> float:
     """Accuracy of the model in a peer's last checkpoint."""
+    saved = load_latest(folder.checkpoints)
+    if saved is None or saved.round != stage.plan.training.rounds:
+        raise CliError(f"{folder.name} left no checkpoint of its last round", ExitCode.NODE_CONFIG)
     model = stage.model(folder.index)
-    model.load_state_dict(load_checkpoint(folder.checkpoints).model)
+    model.load_state_dict(saved.learning["learner"]["model"])
     return model.evaluate(stage.test)["accuracy"]
 
 
