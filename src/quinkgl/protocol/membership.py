@@ -202,11 +202,12 @@ class Membership(Machine[MembershipEvent]):
         now = self._advance(now)
         if plain == self._addresses:
             return
-        self._addresses = plain
+        before, self._addresses = self._addresses, plain
         self._want_record(now)
-        for key, peer in self._peers.items():  # our own scopes may have changed: other addresses can be tried
-            if peer.standing is Standing.CANDIDATE:
-                self._suggest(key)
+        for signed in self._held(self._candidates()):
+            addresses = signed.record.addresses
+            if usable(addresses, before) != usable(addresses, plain):  # a scope is ours that was not
+                self._suggest(signed.record.key)
         self._settle(now)
 
     @exclusive
