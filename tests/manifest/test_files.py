@@ -7,7 +7,6 @@ import pytest
 
 from quinkgl.manifest import ErrorName, ManifestError, keygen, load_manifest_file, sign_manifest
 from quinkgl.manifest.canonical import MAX_FILE_BYTES
-from quinkgl.manifest.files import write_atomically
 from quinkgl.testing.manifests import make_dummy_manifest
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -17,7 +16,7 @@ def test_load_gives_what_was_written(tmp_path):
     path = tmp_path / "swarm.qgl"
     signed = sign_manifest(make_dummy_manifest(), keygen()[0])
     for pretty in (True, False):
-        write_atomically(path, signed.to_json(pretty=pretty))
+        path.write_bytes(signed.to_json(pretty=pretty))
         assert load_manifest_file(path, expected_swarm_id=signed.swarm_id, unix_now=0.0) == signed
 
 
@@ -58,18 +57,5 @@ def test_an_error_names_the_file(tmp_path, content, code):
 def test_a_forged_signature_is_loaded_only_by_who_asks_not_to_look(tmp_path):
     forged = replace(sign_manifest(make_dummy_manifest(), keygen()[0]), name="forged")
     path = tmp_path / "forged.qgl"
-    write_atomically(path, forged.to_json())
+    path.write_bytes(forged.to_json())
     assert load_manifest_file(path, check_signature=False) == forged
-
-
-def test_a_write_that_cannot_be_finished_leaves_the_old_content_and_no_scratch(tmp_path):
-    path = tmp_path / "kept"
-    write_atomically(path, b"old")
-    with pytest.raises(TypeError):
-        write_atomically(path, "no bytes")
-    with pytest.raises(FileExistsError):
-        write_atomically(path, b"new", overwrite=False)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-    write_atomically(path, b"new")
-    assert path.read_bytes() == b"new"

@@ -75,7 +75,7 @@ def save_npz(path: str | Path, dataset: Dataset) -> None:
         input_shape=np.array(dataset.input_shape, np.int64),
     )
     try:
-        write_atomically(path, [buffer.getbuffer()])
+        write_atomically(path, buffer.getbuffer(), mode=0o600)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from quinkgl.manifest.architecture import compute_arch_hash
 from quinkgl.manifest.compatibility import check_compatibility, check_model_fits, for_model
 from quinkgl.manifest.errors import ErrorName, FieldError, ManifestError
-from quinkgl.manifest.files import check_swarm_id, load_manifest_file, write_atomically
+from quinkgl.manifest.files import check_swarm_id, load_manifest_file
 from quinkgl.manifest.policy import (
     CollaborationPolicy,
     DataPolicy,
@@ -55,5 +55,4 @@ __all__ = [
     "load_manifest_file",
     "sign_manifest",
     "verify_manifest",
-    "write_atomically",
 ]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 from pathlib import Path
 
 from quinkgl.manifest.canonical import MAX_FILE_BYTES
@@ -75,48 +73,3 @@ def check_swarm_id(manifest: SwarmManifest, expected: str) -> None:
                 "actual": actual,
             },
         )
-
-
-def write_atomically(
-    path: str | os.PathLike[str], data: bytes, *, mode: int = 0o666, overwrite: bool = True
-) -> None:
-    """Write a file so that, whatever happens, its name holds the old content or the new one, on disk.
-
-    A symbolic link at `path` is replaced, never followed.
-
-    Args:
-        path: where the content goes.
-        data: the content.
-        mode: permission bits of the new file, before the umask.
-        overwrite: False refuses a name that exists.
-
-    Raises:
-        FileExistsError: the name exists and `overwrite` is False.
-        OSError: the folder cannot be written.
-    """
-    target = Path(path)
-    scratch = target.with_name(f".{target.name[:64]}.{secrets.token_hex(8)}.tmp")
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite:
-            scratch.replace(target)
-        else:
-            os.link(scratch, target)  # fails if the name exists, with no moment between test and deed
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            scratch.unlink()
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name itself durable, where the system lets a folder be opened."""
-    with contextlib.suppress(OSError):  # Windows cannot; the content is synced all the same
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 from quinkgl.crypto.identity import verify_bytes_untrusted
 from quinkgl.manifest.errors import ErrorName, ManifestError
 from quinkgl.manifest.swarm_manifest import SwarmManifest
+from quinkgl.storage.atomic import write_atomically
 from quinkgl.wire.errors import RemoteProtocolError
 
 _PREFIX = "ed25519:"
@@ -35,8 +36,6 @@ def keygen(out_path: str | os.PathLike[str] | None = None, *, overwrite: bool = 
         FileExistsError: the file exists and `overwrite` is False.
         OSError: the file cannot be written.
     """
-    from quinkgl.manifest.files import write_atomically
-
     private = Ed25519PrivateKey.generate()
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     if out_path is not None:

@@ -97,7 +97,7 @@ def save_checkpoint(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, k
     data = encode_checkpoint(checkpoint)
     path = checkpoint_path(folder, checkpoint.round)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, [data])
+    write_atomically(path, data, mode=0o600)
     if keep:
         for old in list_checkpoints(folder)[:-keep]:
             old.unlink(missing_ok=True)

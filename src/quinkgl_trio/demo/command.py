@@ -12,8 +12,8 @@ import trio
 from quinkgl.cli import CliError, Context, ExitCode
 from quinkgl.core import signature
 from quinkgl.data import DataError
-from quinkgl.manifest import write_atomically
 from quinkgl.serialization import encoded_size
+from quinkgl.storage import write_atomically
 from quinkgl_trio.checkpointing import load_latest
 from quinkgl_trio.demo.crew import PeerLog, run_crew
 from quinkgl_trio.demo.plan import DemoPlan, PeerFolder, Stage, set_stage

@@ -10,8 +10,9 @@ from typing import Final
 
 from quinkgl.cli import CliError, ExitCode
 from quinkgl.data import Dataset, load_dataset, partition_dirichlet, save_npz, stratified_split
-from quinkgl.manifest import SwarmManifest, for_model, write_atomically
+from quinkgl.manifest import SwarmManifest, for_model
 from quinkgl.models import ModelWrapper
+from quinkgl.storage import write_atomically
 from quinkgl_trio.models import make_model
 from quinkgl_trio.training import TrainingPlan
 
