@@ -363,8 +363,6 @@ def wanted_ranks() -> Example:
         "byte_at_rank_95": wanted.position(95)[0],
         "byte_at_rank_96": wanted.position(96)[0],
         "byte_at_rank_1000": wanted.position(1000)[0],
-        "rank_of_byte_16480": str(wanted.rank(16480)),
-        "rank_of_byte_200": "none: it is not wanted" if wanted.rank(200) is None else "a defect",
     }
 
 
