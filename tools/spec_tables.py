@@ -82,6 +82,7 @@ LIMIT_GROUPS: dict[str, tuple[str, ...]] = {
         "authors",
         "equivocation_proofs",
     ),
+    "Aggregation": ("weight_cap",),
     "Machines": ("events",),
 }
 """Limits that the chapters use, by what they bound; all others stand under `WAITING`."""
