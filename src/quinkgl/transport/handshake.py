@@ -123,7 +123,10 @@ class Responder:
         RemoteProtocolError E_HS_DECRYPT when message 1 is not authentic.
         """
         self._state = _noise(party, source.x25519(), prologue(party.keys, version, versions), initiator=False)
-        self._state.read_payload_untrusted(self._state.read_tokens_untrusted(message1))
+        if self._state.read_payload_untrusted(self._state.read_tokens_untrusted(message1)):
+            raise RemoteProtocolError(
+                ErrorCode.E_PROTOCOL, "message 1 has a payload", layer="transport", section="S-005"
+            )
         self.message2 = _write_payload(self._state, party, _RESPONDER_ROLE, record, observed)
 
     def finish_untrusted(self, message3: bytes) -> Session:
