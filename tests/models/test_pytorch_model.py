@@ -10,6 +10,7 @@ import pytest
 
 from quinkgl.data import load_digits, stratified_split
 from quinkgl.models import NumPyModel, PyTorchModel, TrainingConfig
+from quinkgl.storage import Checkpoint, decode_checkpoint, encode_checkpoint
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -135,7 +136,7 @@ def test_a_restored_model_trains_to_the_same_bits_with_dropout(optimizer, option
     whole, model = wrapped(peer=3), wrapped(peer=3)
     for step, config in enumerate(configs):
         if step == interrupted_after:
-            state = model.state_dict()
+            state = decode_checkpoint(encode_checkpoint(Checkpoint(step, model.state_dict()))).state
             torch.manual_seed(99)
             model = wrapped(seed=7, peer=8)
             model.load_state_dict(state)

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
-from datetime import UTC
+from datetime import UTC, datetime
 
 import pytest
 
@@ -37,6 +38,37 @@ def test_names_are_strings_and_events_carry_plain_ones():
     assert event.event_type == "node.started"
     assert type(event.event_type) is str
     assert event.payload == {}
+
+
+def test_an_event_as_a_dictionary_goes_through_json():
+    event = RuntimeEvent("model_sent", {"peers": ["a"]}, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    plain = event.to_dict()
+    assert json.loads(json.dumps(plain)) == {
+        "event_type": "model_sent",
+        "payload": {"peers": ["a"]},
+        "timestamp": "2026-01-02T03:04:05+00:00",
+        "schema_version": 1,
+    }
+    plain["payload"]["peers"].append("b")
+    assert event.payload["peers"] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    """aggregation_completed aggregation_failed consensus_reached early_stopping ipv8_payload_dropped
+    model_received model_rejected_backpressure model_rejected_duplicate model_rejected_stale
+    model_send_started model_send_failed model_sent models_converged node.config node.started node.stopped
+    peer_discovered peer_disconnected post_aggregation_eval round_started round_completed subscriber.error
+    targets_selected telemetry.connected telemetry.delivery_failed telemetry.disconnected
+    telemetry.events_dropped telemetry.status_provider_warning training_started training_completed
+    tunnel_payload_dropped security.identity_mismatch security.signature_missing security.signature_rejected
+    security.replay_rejected security.future_round_rejected security.oversized_message
+    security.duplicate_chunk_transfer security.nack_rate_limited security.discovery_manifest_mismatch
+    security.tunnel_downgrade node.state.init node.state.manifest_resolved node.state.community_started
+    node.state.peers_discovered node.state.training node.state.failed""".split(),
+)
+def test_every_published_name_is_there(name):
+    assert EventName[name.upper().replace(".", "_")] == name
 
 
 def test_a_failing_subscriber_is_reported_to_the_others_and_hurts_nobody(caplog):

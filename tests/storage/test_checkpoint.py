@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quinkgl.models import NumPyModel, TrainingConfig
 from quinkgl.storage import (
     Checkpoint,
     CheckpointError,
@@ -21,6 +22,7 @@ from quinkgl.storage import (
     load_checkpoint,
     save_checkpoint,
 )
+from quinkgl.topology import PeerInfo, RandomTopology, SelectionContext
 
 STATE = {
     "model": {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "count": np.array(7, dtype=np.int64)},
@@ -206,6 +208,72 @@ def test_a_damaged_newest_is_an_error_unless_it_may_be_skipped(tmp_path):
         latest_checkpoint(tmp_path)
     path, older = latest_checkpoint(tmp_path, skip_damaged=True)
     assert (path, older.round) == (checkpoint_path(tmp_path, 1), 1)
+
+
+def test_no_other_checkpoint_stands_in_where_all_are_damaged(tmp_path):
+    for number in (1, 2):
+        save_checkpoint(tmp_path, Checkpoint(number, {})).write_bytes(b"")
+    with pytest.raises(CheckpointError, match="0000000002"):
+        latest_checkpoint(tmp_path, skip_damaged=True)
+
+
+def test_a_checkpoint_under_the_name_of_another_round_is_refused(tmp_path):
+    save_checkpoint(tmp_path, Checkpoint(1, {})).rename(checkpoint_path(tmp_path, 9))
+    with pytest.raises(
+        CheckpointError, match=r"0000000009.* is the checkpoint of round 1 under another name"
+    ):
+        latest_checkpoint(tmp_path)
+
+
+def test_what_another_run_left_does_not_push_out_what_was_just_saved(tmp_path):
+    for number in (50, 60, 1, 2, 3):
+        save_checkpoint(tmp_path, Checkpoint(number, {}), keep=2)
+    assert [int(path.name[11:21]) for path in list_checkpoints(tmp_path)] == [2, 3, 50, 60]
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    half = tmp_path / f".{checkpoint_path(tmp_path, 3).name}.0123456789abcdef.tmp"
+    half.write_bytes(b"QGL")
+    (tmp_path / "mine.tmp").write_bytes(b"")
+    save_checkpoint(tmp_path, Checkpoint(4, {}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-0000000004.qglc", "mine.tmp"]
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_and_changes_nothing(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OSError, match="file"):
+        save_checkpoint(tmp_path / "file", Checkpoint(1, {}))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("interrupted_after", [1, 3])
+def test_a_run_resumed_from_a_file_equals_one_that_was_never_interrupted(
+    tmp_path, optimizer, interrupted_after
+):
+    x, y = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32), np.arange(30) % 3
+    config = TrainingConfig(optimizer=optimizer, optimizer_kwargs={"weight_decay": 0.01}, learning_rate=0.1)
+    others = [PeerInfo(name, "d", "s") for name in "abcdef"]
+
+    def fresh(seed=0):
+        return NumPyModel.mlp(4, 5, 3, seed=seed, peer=1), RandomTopology(seed, peer=1)
+
+    def one_round(model, topology):
+        model.fit((x, y), config)
+        return topology.select(SelectionContext("me", "d", "s", others))
+
+    model, topology = fresh()
+    for number in range(1, interrupted_after + 1):
+        one_round(model, topology)
+        state = {"model": model.state_dict(), "topology": topology.state_dict()}
+        save_checkpoint(tmp_path, Checkpoint(number, state))
+    _, checkpoint = latest_checkpoint(tmp_path)
+    resumed_model, resumed_topology = fresh(seed=7)
+    resumed_model.load_state_dict(checkpoint.state["model"])
+    resumed_topology.load_state_dict(checkpoint.state["topology"])
+    for _ in range(4):
+        assert one_round(resumed_model, resumed_topology) == one_round(model, topology)
+    assert same(resumed_model.state_dict(), model.state_dict())
 
 
 def test_a_state_that_cannot_be_saved_leaves_no_file(tmp_path):

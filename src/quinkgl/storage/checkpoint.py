@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from quinkgl.serialization import decode_tensors_untrusted, encode_tensors
-from quinkgl.storage.atomic import write_atomically
+from quinkgl.storage.atomic import TEMPORARY_SUFFIX, write_atomically
 from quinkgl.storage.tree import StateError, put_together, take_apart
 from quinkgl.wire.errors import ProtocolError
 
@@ -42,13 +42,21 @@ class Checkpoint:
 
 def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
     """Encode a checkpoint. Raises CheckpointError for a value that it cannot hold."""
+    return b"".join(_parts(checkpoint))
+
+
+def _parts(checkpoint: Checkpoint) -> list[bytes]:
+    """Return the pieces of a file, so that a large model is not copied once more to join them."""
     try:
         document, arrays = take_apart({"round": checkpoint.round, "state": checkpoint.state})
         tensors = encode_tensors(arrays)
     except (StateError, ProtocolError, TypeError, ValueError) as error:
         raise CheckpointError(f"the state cannot be saved: {error}") from error
-    content = b"".join((_HEAD.pack(_MAGIC, _VERSION, len(document), len(tensors)), document, tensors))
-    return content + hashlib.sha256(content).digest()
+    parts = [_HEAD.pack(_MAGIC, _VERSION, len(document), len(tensors)), document, tensors]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return [*parts, digest.digest()]
 
 
 def decode_checkpoint(data: bytes, *, name: str = "checkpoint") -> Checkpoint:
@@ -89,18 +97,20 @@ def checkpoint_path(folder: str | os.PathLike[str], round: int) -> Path:
 
 
 def save_checkpoint(folder: str | os.PathLike[str], checkpoint: Checkpoint, *, keep: int = 3) -> Path:
-    """Write a checkpoint and return its file; then remove all but the ``keep`` newest (0 keeps all).
+    """Write a checkpoint and return its file; of those up to its round the ``keep`` newest stay (0: all).
 
-    The folder is made if there is none. Raises CheckpointError for a state that cannot be saved, OSError for
-    a folder that cannot be written; no file is half-written then, and none removed.
+    The folder is made if there is none; it belongs to one node. Checkpoints of later rounds, which another
+    run left, are not touched; what a killed process left half-written is removed. Raises CheckpointError for
+    a state that cannot be saved, OSError for a folder that cannot be written; no file is half-written then,
+    and none removed.
     """
-    data = encode_checkpoint(checkpoint)
+    parts = _parts(checkpoint)
     path = checkpoint_path(folder, checkpoint.round)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, data, mode=0o600)
-    if keep:
-        for old in list_checkpoints(folder)[:-keep]:
-            old.unlink(missing_ok=True)
+    write_atomically(path, *parts, mode=0o600)
+    old = [file for file in list_checkpoints(folder) if file.name <= path.name][:-keep] if keep else []
+    for file in [*old, *path.parent.glob(f".checkpoint-*.qglc.*{TEMPORARY_SUFFIX}")]:
+        file.unlink(missing_ok=True)
     return path
 
 
@@ -123,13 +133,28 @@ def latest_checkpoint(
 ) -> tuple[Path, Checkpoint] | None:
     """Read the newest checkpoint of a folder; None when there is none.
 
-    A damaged one is an error, unless ``skip_damaged`` lets the next older one stand in for it: training would
-    otherwise go back in time without anybody noticing.
+    A damaged one is an error (CheckpointError), unless ``skip_damaged`` lets the next older one stand in for
+    it: training would otherwise go back in time without anybody noticing. So is a file under the name of
+    another round than its own, and a folder in which every checkpoint is damaged.
     """
+    newest_error: CheckpointError | None = None
     for path in reversed(list_checkpoints(folder)):
         try:
-            return path, load_checkpoint(path)
-        except CheckpointError:
+            checkpoint = load_checkpoint(path)
+            _check_name(path, checkpoint)
+        except CheckpointError as error:
             if not skip_damaged:
                 raise
+            newest_error = newest_error or error
+        else:
+            return path, checkpoint
+    if newest_error is not None:
+        raise newest_error
     return None
+
+
+def _check_name(path: Path, checkpoint: Checkpoint) -> None:
+    if path != checkpoint_path(path.parent, checkpoint.round):
+        raise CheckpointError(
+            f"{path} is the checkpoint of round {checkpoint.round} under another name; rename it or remove it"
+        )
