@@ -1,6 +1,6 @@
 """A node's checkpoints: what evolves on the learning side and on the protocol side, after each round.
 
-The learning side's state also has a digest, so that a node can say, and a test can check, that what it resumed is
+The learning side's state has a digest, so that a node can say, and a test can check, that what it resumed is
 to the bit what it had saved.
 """
 

@@ -12,13 +12,15 @@ import errno
 import math
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
 import trio
 
+from quinkgl.swarm import Swarm, SwarmEvent
 from quinkgl.wire.addresses import Address
+from quinkgl_trio.background import background
 from quinkgl_trio.sockets import BoundSocket, error_name, from_socket_address, to_socket_address
 
 BURST: Final = 64
@@ -269,27 +271,19 @@ async def open_driver(
     """
     driver = UdpDriver(machine, bound, max_events=max_events)
     scope = trio.CancelScope(shield=True)
-    failure: Exception | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(driver._run, scope)  # noqa: SLF001  this function is the class's other half
-            try:
-                yield driver
-            except Exception as error:  # noqa: BLE001  raised again below, outside the nursery
-                failure = error
-            finally:
-                with trio.move_on_after(close_timeout_s, shield=True):
-                    await driver._close()  # noqa: SLF001
-                scope.cancel()
-    except BaseExceptionGroup as group:
-        raise _only_exception(group) from failure
-    if failure is not None:
-        raise failure
+    async with background() as nursery:
+        await nursery.start(driver._run, scope)  # noqa: SLF001  this function is the class's other half
+        try:
+            yield driver
+        finally:
+            with trio.move_on_after(close_timeout_s, shield=True):
+                await driver._close()  # noqa: SLF001
+            scope.cancel()
 
 
-def _only_exception(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one exception inside nested groups, or the group where there are several."""
-    inner: BaseException = group
-    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
-        inner = inner.exceptions[0]
-    return group if isinstance(inner, BaseExceptionGroup) else inner
+def open_swarm(
+    swarm: Swarm, bound: BoundSocket, *, close_timeout_s: float = 3.0
+) -> AbstractAsyncContextManager[UdpDriver[SwarmEvent]]:
+    """Drive a swarm; see `open_driver`."""
+    machine: Machine[SwarmEvent] = swarm
+    return open_driver(machine, bound, close_timeout_s=close_timeout_s)

@@ -64,6 +64,8 @@ class Learner:
         self.model = model
         self.aggregation = aggregation
         self.plan = plan
+        self.samples = len(data)
+        """Samples that it trains on."""
         self.sample_count = len(data) if exact_counts else nearest_power_of_two(len(data))
         """Samples that peers are told of, and that the own model counts with."""
         self._data = data

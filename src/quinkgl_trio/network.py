@@ -83,7 +83,10 @@ class Network:
         swarm: the same swarm.
         bootstrap: peers to connect to, and to come back to after a loss, with their resolved addresses.
         emit: takes the name and the payload of every event worth telling.
+
+    Attributes:
         on_update: takes each received update, in order; while it runs, no further event is taken.
+        on_peers: called when a peer has come or gone.
     """
 
     def __init__(
@@ -93,14 +96,14 @@ class Network:
         *,
         bootstrap: Sequence[tuple[PeerTarget, Address]],
         emit: Emit,
-        on_update: Callable[[UpdateReceived], Awaitable[None]],
     ) -> None:
         self.stats = NetworkStats()
+        self.on_update: Callable[[UpdateReceived], Awaitable[None]] = _ignore
+        self.on_peers: Callable[[], None] = lambda: None
         self._driver = driver
         self._swarm = swarm
         self._bootstrap = [_Bootstrap(target, address) for target, address in bootstrap]
         self._emit = emit
-        self._on_update = on_update
         self._in_flight: Counter[bytes] = Counter()  # by root: deliveries whose end is not known yet
         self._changed = trio.lowlevel.ParkingLot()
 
@@ -150,8 +153,12 @@ class Network:
             )
         )
         self._in_flight[root] += len(targets)
-        for peer in targets:
-            self._tell("model_send_started", peer, round=round, bytes=len(body))
+        names = [peer.hex() for peer in targets]
+        self._emit("model_send_started", {"round": round, "targets": names, "bytes": len(body)})
+
+    def disconnect(self, peer: bytes, code: ErrorCode, reason: str) -> None:
+        """End the session with a peer that has misbehaved."""
+        self._driver.call(lambda now: self._swarm.disconnect(peer, code=code, reason=reason, now=now))
 
     def set_round(self, round: int) -> None:
         """Tell the swarm which round this node is in: staleness is judged by it."""
@@ -169,7 +176,7 @@ class Network:
         match event:
             case UpdateReceived():
                 self.stats.updates_received += 1
-                await self._on_update(event)
+                await self.on_update(event)
             case UpdateDelivered(peer, root):
                 self.stats.updates_sent += 1
                 self._landed(root)
@@ -181,10 +188,12 @@ class Network:
             case PeerConnected(peer, address, incoming):
                 self._arrived(peer, address)
                 self._tell("peer_discovered", peer, address=format_address(address), incoming=incoming)
+                self.on_peers()
             case PeerDisconnected(peer, code, reason, by_remote):
                 self._lost(peer)
                 code_name = _code_name(code)
                 self._tell("peer_disconnected", peer, code=code_name, reason=reason, by_remote=by_remote)
+                self.on_peers()
             case ConnectFailed(address, expected_peer, code, reason):
                 self._not_ours("connect_failed", expected_peer, address, code, reason, by_remote=False)
             case PeerRefused(peer, address, code, reason, by_remote):
@@ -262,6 +271,10 @@ class Network:
             return JoinError(f"only {count} of {minimum} peers were met within {waited_s or 0:g} s", None)
         places = ", ".join(format_address(bootstrap.address) for bootstrap in self._bootstrap)
         return JoinError(f"no answer from {places} within {waited_s or 0:g} s: {_LIKELY_CAUSES}", None)
+
+
+async def _ignore(_update: UpdateReceived) -> None:
+    """Until somebody wants updates."""
 
 
 def _refusal_line(bootstrap: _Bootstrap, code: ErrorCode, reason: str) -> str:

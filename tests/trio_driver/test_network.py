@@ -72,8 +72,8 @@ async def member(*peers, manifest=None, join_secret=b"", identity=None):
                 swarm,
                 bootstrap=[(target, (target.host, target.port)) for target in peers],
                 emit=lambda name, payload: me.events.append((name, payload)),
-                on_update=take,
             )
+            me.network.on_update = take
             async with trio.open_nursery() as nursery:
                 await nursery.start(me.network.run)
                 yield me
