@@ -12,15 +12,18 @@ T = TypeVar("T")
 class OrderedPipe(Generic[T]):
     """Carries items one way, whole and in order; ``delay()`` gives the seconds that one takes at least."""
 
+    last_arrival: float
+    """When the item that was sent last arrives."""
+
     def __init__(self, delay: Callable[[], float] = lambda: 0.0) -> None:
         self._delay = delay
         self._items: deque[tuple[float, T]] = deque()
-        self._last_arrival = 0.0
+        self.last_arrival = 0.0
 
     def send(self, item: T, now: float) -> None:
         """Put an item in; it arrives after its delay, but not before those that were sent earlier."""
-        self._last_arrival = max(self._last_arrival, now + self._delay())
-        self._items.append((self._last_arrival, item))
+        self.last_arrival = max(self.last_arrival, now + self._delay())
+        self._items.append((self.last_arrival, item))
 
     def next_arrival(self) -> float | None:
         """When the next item arrives, None if nothing is on the way."""

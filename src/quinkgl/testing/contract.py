@@ -140,7 +140,11 @@ class Checked(Generic[M]):
         self._clock_steps_back = clock_steps_back
         self._fired_at: float | None = None
         self._dry: list[str] = []
-        self._outputs = [name for name in dir(machine) if name.startswith("next_")]
+        self._outputs = sorted(
+            (name for name in dir(machine) if name.startswith("next_")),
+            key=lambda name: (name != "next_event", name),
+        )
+        self._timed: dict[str, bool] = {}
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self.machine, name)
@@ -150,18 +154,24 @@ class Checked(Generic[M]):
             return functools.partial(self._output, name, attribute)
         if name == "deadline":
             return self._deadline
-        if _takes_now(attribute):
+        if self._takes_now(name, attribute):
             return functools.partial(self._input, name, attribute)
         return attribute
+
+    def _takes_now(self, name: str, method: Callable[..., Any]) -> bool:
+        """Whether a method takes the time; a signature is looked at once."""
+        if name not in self._timed:
+            self._timed[name] = "now" in inspect.signature(method).parameters
+        return self._timed[name]
 
     def drain(self, now: float | None = None) -> Drained:
         """Pull everything that is ready at ``now``, by default the time of the last call; events first."""
         events: list[Any] = []
         outputs: list[tuple[str, Any]] = []
         when = self.now if now is None else max(now, self.now)
-        for name in sorted(self._outputs, key=lambda output: (output != "next_event", output)):
+        for name in self._outputs:
             call = getattr(self, name)
-            arguments = (when,) if _takes_now(getattr(self.machine, name)) else ()
+            arguments = (when,) if self._takes_now(name, getattr(self.machine, name)) else ()
             for _ in range(_DRAIN_LIMIT):
                 output = call(*arguments)
                 if output is None:
@@ -278,10 +288,6 @@ class Checked(Generic[M]):
         for name, (held, bound) in occupancy().items():
             if held > bound:
                 raise ContractError(f"{name} holds {held}, its bound is {bound}")
-
-
-def _takes_now(method: Callable[..., Any]) -> bool:
-    return "now" in inspect.signature(method).parameters
 
 
 def _check_event(event: object) -> None:
