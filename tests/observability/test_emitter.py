@@ -9,6 +9,19 @@ import pytest
 
 from quinkgl.observability import EventEmitter, EventName, RuntimeEvent
 
+PUBLISHED_NAMES = """
+    aggregation_completed aggregation_failed consensus_reached early_stopping ipv8_payload_dropped
+    model_received model_rejected_backpressure model_rejected_duplicate model_rejected_stale
+    model_send_started model_send_failed model_sent models_converged node.config node.started node.stopped
+    peer_discovered peer_disconnected post_aggregation_eval round_started round_completed subscriber.error
+    targets_selected telemetry.connected telemetry.delivery_failed telemetry.disconnected
+    telemetry.events_dropped telemetry.status_provider_warning training_started training_completed
+    tunnel_payload_dropped security.identity_mismatch security.signature_missing security.signature_rejected
+    security.replay_rejected security.future_round_rejected security.oversized_message
+    security.duplicate_chunk_transfer security.nack_rate_limited security.discovery_manifest_mismatch
+    security.tunnel_downgrade node.state.init node.state.manifest_resolved node.state.community_started
+    node.state.peers_discovered node.state.training node.state.failed"""
+
 
 def test_subscribers_get_events_in_the_order_in_which_they_subscribed():
     emitter, seen = EventEmitter(), []
@@ -55,17 +68,7 @@ def test_an_event_as_a_dictionary_goes_through_json():
 
 @pytest.mark.parametrize(
     "name",
-    """aggregation_completed aggregation_failed consensus_reached early_stopping ipv8_payload_dropped
-    model_received model_rejected_backpressure model_rejected_duplicate model_rejected_stale
-    model_send_started model_send_failed model_sent models_converged node.config node.started node.stopped
-    peer_discovered peer_disconnected post_aggregation_eval round_started round_completed subscriber.error
-    targets_selected telemetry.connected telemetry.delivery_failed telemetry.disconnected
-    telemetry.events_dropped telemetry.status_provider_warning training_started training_completed
-    tunnel_payload_dropped security.identity_mismatch security.signature_missing security.signature_rejected
-    security.replay_rejected security.future_round_rejected security.oversized_message
-    security.duplicate_chunk_transfer security.nack_rate_limited security.discovery_manifest_mismatch
-    security.tunnel_downgrade node.state.init node.state.manifest_resolved node.state.community_started
-    node.state.peers_discovered node.state.training node.state.failed""".split(),
+    PUBLISHED_NAMES.split(),
 )
 def test_every_published_name_is_there(name):
     assert EventName[name.upper().replace(".", "_")] == name
