@@ -11,16 +11,20 @@ import sys
 
 import pytest
 
-from quinkgl.crypto.cose import decode_sign1_untrusted, verify_sign1_untrusted
+from quinkgl.crypto.cose import decode_sign1_untrusted, sign1, verify_sign1_untrusted
 from quinkgl.crypto.identity import Identity
 from quinkgl.crypto.psk import derive_member_keys
 from quinkgl.protocol.membership import Membership, PeerDiscovered
+from quinkgl.protocol.records import issue_record
 from quinkgl.testing.carrier import OrderedPipe
 from quinkgl.testing.contract import Checked
 from quinkgl.wire.limits import LIMITS
 from quinkgl.wire.messages.membership import (
+    Records,
     decode_membership_message_untrusted,
     decode_record_untrusted,
+    encode_membership_message,
+    encode_record,
 )
 
 KEYS = derive_member_keys(b"{}")
@@ -233,6 +237,57 @@ def test_a_peer_that_moves_is_found_at_its_new_address():
         if key != moved:
             (record,) = [record for record in machine.known() if record.key == moved]
             assert record.addresses == (address,)
+
+
+def test_a_liar_among_us_changes_nothing():
+    """A member hands on forged, replayed, expired and foreign records all the time; nobody believes one."""
+    net, keys = start_swarm("star", 8, seed=7, spacing=0.1)
+    net.run(20.0)
+    liar = Identity.from_seed(bytes([255]) * 32)
+    foreign = derive_member_keys(b"{}", b"another secret")
+    rng = random.Random(7)
+    victims = [Identity.from_seed(number.to_bytes(32, "big")) for number in range(1, 9)]
+    for key in keys:
+        assert net.nodes[key].peer_connected(liar.peer_id, now=net.now)
+    old = {victim.peer_id: net.nodes[victim.peer_id].own_record for victim in victims}
+    moved = [(f"192.0.2.{number + 100}", number + 100) for number in range(8)]
+    for key, address in zip(keys, moved, strict=True):
+        net.addresses[address] = key
+        net.nodes[key].set_addresses([address], now=net.now)
+    net.run(60.0)
+
+    def lie():
+        victim = rng.choice(victims)
+        options = {"seq": 2**40, "addresses": (("203.0.113.1", 1),), "ttl": 7200, "unix_now": UNIX + net.now}
+        match rng.randrange(5):
+            case 0:  # signed by the liar in the victim's name
+                record = issue_record(victim, KEYS.root, **options).record
+                return sign1(liar, "peer-record", encode_record(record))
+            case 1:
+                return issue_record(victim, foreign.root, **options).encoded
+            case 2:
+                return issue_record(victim, KEYS.root, **(options | {"unix_now": UNIX - 7200})).encoded
+            case 3:
+                return old[victim.peer_id]
+            case _:
+                true = bytearray(net.nodes[victim.peer_id].own_record)
+                true[rng.randrange(len(true))] ^= 1 + rng.randrange(255)
+                return bytes(true)
+
+    for _ in range(100):
+        net.run(net.now + 1.5)
+        for key in keys:
+            lies = tuple(lie() for _ in range(LIMITS.shuffle_length))
+            data = encode_membership_message(Records(lies))
+            net.nodes[key].receive_message(liar.peer_id, data, now=net.now)
+        for key, machine in net.nodes.items():
+            net.drain(key, machine)  # asserts that every address suggested is true
+    for key, machine in net.nodes.items():
+        assert {record.key: record.addresses for record in machine.known()} == {
+            other: (address,) for other, address in zip(keys, moved, strict=True) if other != key
+        }, "seed 7"
+    reasons = {"record_signature", "record_scope", "record_expired", "record_old", "record_malformed"}
+    assert set(net.dropped()) == reasons
 
 
 def digest_of_a_run():
