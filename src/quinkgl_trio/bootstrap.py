@@ -41,11 +41,14 @@ class PeerTarget:
         """The IP address and port behind the name, for a socket of ``family``.
 
         Raises:
-            OSError: the name cannot be resolved (socket.gaierror), or has no address of that family.
+            OSError: the name cannot be resolved, or has no address of that family; the message names it.
         """
         # A dual-stack socket reaches both families; an IPv4 one only its own.
         wanted = socket.AF_UNSPEC if family == socket.AF_INET6 else family
-        found = await trio.socket.getaddrinfo(self.host, self.port, family=wanted, type=socket.SOCK_DGRAM)
+        try:
+            found = await trio.socket.getaddrinfo(self.host, self.port, family=wanted, type=socket.SOCK_DGRAM)
+        except OSError as error:
+            raise OSError(error.errno, f"cannot resolve {self.host}: {error.strerror}") from error
         host, port = found[0][4][:2]
         return from_socket_address((str(host), int(port)))
 

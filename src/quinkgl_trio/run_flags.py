@@ -56,15 +56,15 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--min-peers",
         type=natural,
+        default=1,
         metavar="N",
-        help="peers to meet before the first round (default: 1 with --peer, else 0)",
+        help="to meet before the first round (default: 1)",
     )
     group.add_argument(
         "--join-timeout",
         type=positive,
-        default=30.0,
         metavar="SECONDS",
-        help="for meeting them (default: 30)",
+        help="for meeting them (default: 30, or without --peer as long as it takes)",
     )
     group.add_argument("--alone-ok", action="store_true", help="train alone when they are not met in time")
 
@@ -132,7 +132,8 @@ def _add_rounds(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--rounds", type=counting, metavar="N", help="rounds in all (default: the manifest's limit, or 100)"
     )
-    add_gossip(group, offer_interval_s=0.1)
+    # Twice as fast as this peer's own rounds can be, so that peers of its kind never refuse it.
+    add_gossip(group, min_collect_s=0.2, offer_interval_s=0.1)
     group.add_argument(
         "--peer-index",
         type=natural,
@@ -141,18 +142,25 @@ def _add_rounds(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_gossip(group: argparse._ArgumentGroup, *, offer_interval_s: float) -> None:
+def add_gossip(group: argparse._ArgumentGroup, *, min_collect_s: float, offer_interval_s: float) -> None:
     """Add what ``run`` and ``demo`` have in common about rounds."""
     group.add_argument("--fan-out", type=counting, default=3, metavar="N", help="peers sent to (default: 3)")
     group.add_argument(
         "--quorum", type=natural, default=2, metavar="N", help="updates to wait for in a round (default: 2)"
     )
     group.add_argument(
-        "--round-timeout",
+        "--min-collect",
+        type=at_least_zero,
+        default=min_collect_s,
+        metavar="SECONDS",
+        help="least time of waiting for them (default: %(default)s)",
+    )
+    group.add_argument(
+        "--max-collect",
         type=positive,
         default=10.0,
         metavar="SECONDS",
-        help="at most so long (default: 10)",
+        help="longest time (default: 10)",
     )
     group.add_argument(
         "--offer-interval",

@@ -10,6 +10,7 @@ from typing import Final
 import trio
 
 from quinkgl.cli import ExitCode
+from quinkgl_trio.background import background
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -28,7 +29,6 @@ async def signals_to(handle: Callable[[int], None]) -> AsyncGenerator[None]:
             async for number in numbers:
                 handle(number)
 
-        async with trio.open_nursery() as nursery:
+        async with background() as nursery:
             nursery.start_soon(listen)
             yield
-            nursery.cancel_scope.cancel()

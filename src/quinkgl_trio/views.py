@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
@@ -52,7 +53,8 @@ class JsonLines:
 
     def show(self, name: str, payload: Mapping[str, Any]) -> None:
         """Print the event."""
-        self._output.result({"event": name, **payload}, "")
+        line = {"event": name, **payload}
+        self._output.result({key: _finite(value) for key, value in line.items()}, "")
 
 
 class PlainLines:
@@ -177,6 +179,11 @@ def round_line(payload: Mapping[str, Any]) -> str:
         f"{payload['seconds']:.2f} s",
     ]
     return "  ".join(parts)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity; a training that diverges has."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cells(row: Mapping[str, Any], previous: Mapping[str, Any] | None) -> list[str]:

@@ -84,7 +84,8 @@ def _plan(args: argparse.Namespace) -> DemoPlan:
         training=training,
         fan_out=args.fan_out,
         quorum=min(args.quorum, args.peers - 1),
-        round_timeout_s=args.round_timeout,
+        min_collect_s=args.min_collect,
+        max_collect_s=args.max_collect,
         offer_interval_s=args.offer_interval,
         out=args.out.absolute(),
     )

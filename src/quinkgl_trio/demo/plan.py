@@ -36,7 +36,8 @@ class DemoPlan:
     training: TrainingPlan
     fan_out: int
     quorum: int
-    round_timeout_s: float
+    min_collect_s: float
+    max_collect_s: float
     offer_interval_s: float
     out: Path
 
