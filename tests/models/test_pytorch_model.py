@@ -252,6 +252,16 @@ def test_gradients_are_clipped():
     assert moved == pytest.approx(1e-3, rel=1e-3)
 
 
+@pytest.mark.parametrize(("count", "batch_size"), [(33, 8), (9, 8), (3, 2)])
+def test_a_single_example_left_over_does_not_break_batch_normalisation(count, batch_size):
+    model, sizes = wrapped(), []
+    model.model[0].register_forward_hook(lambda _module, inputs, _outputs: sizes.append(len(inputs[0])))
+    model.fit((X[:count], Y[:count]), TrainingConfig(batch_size=batch_size))
+    assert sum(sizes) == count
+    assert sizes[-1] == batch_size + 1
+    assert set(sizes[:-1]) <= {batch_size}
+
+
 def test_a_loss_function_for_regression():
     model = PyTorchModel(nn.Linear(6, 1), seed=1)
     target = (X @ np.arange(6, dtype=np.float32))[:, None]

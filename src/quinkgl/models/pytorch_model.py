@@ -27,8 +27,11 @@ from quinkgl.models.base import (
 Batch: TypeAlias = tuple[Tensor, Tensor]
 
 _LOG = logging.getLogger("quinkgl.models")
-_EVALUATION_BATCH = 32
+_EVALUATION_BATCH = 256
 _OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class PyTorchModel(ModelWrapper):
@@ -37,7 +40,11 @@ class PyTorchModel(ModelWrapper):
     Data are `(x, y)`, an object with `.x` and `.y` (float32 and int64 arrays, reshuffled each epoch), or any
     iterable of such batches, a DataLoader for instance, which is iterated once an epoch. While the model
     trains, dropout and all else that draws from PyTorch's global generators draws from streams of its own;
-    those generators are as before afterwards.
+    those generators are as before afterwards. (Models that train at the same time in threads of one process
+    share them meanwhile, and their dropout is not reproducible then.)
+
+    Where the module normalises over batches, a single example left over at the end of an epoch joins the batch
+    before it, since it has no variance of its own.
 
     Args:
         model: the module; it is moved to the device.
@@ -65,6 +72,7 @@ class PyTorchModel(ModelWrapper):
             seed = int(torch.randint(2**62, ()).item())
         self._order = generator(seed, Purpose.SAMPLING, peer)
         self._noise = _Noise(self.device, int(generator(seed, Purpose.NOISE, peer).integers(2**63)))
+        self._normalises = any(isinstance(module, _BATCH_NORMS) for module in model.modules())
         self._optimizer: torch.optim.Optimizer | None = None
         self._optimizer_choice: tuple[Any, type, dict[str, Any]] | None = None
         self._saved_optimizer: Mapping[str, Any] | None = None
@@ -177,8 +185,8 @@ class PyTorchModel(ModelWrapper):
 
         def from_arrays() -> Iterator[Batch]:
             order = torch.from_numpy(self._order.permutation(len(y)) if shuffle else np.arange(len(y)))
-            for start in range(0, len(y), batch_size):
-                batch = order[start : start + batch_size]
+            for start, stop in _bounds(len(y), batch_size, merge=shuffle and self._normalises):
+                batch = order[start:stop]
                 yield features[batch].to(self.device), labels[batch].to(self.device)
 
         return from_arrays, len(y)
@@ -286,9 +294,11 @@ class _Noise:
         self._outer = self._get()
         if self._own is None:
             torch.default_generator.manual_seed(self._seed)
-            backend = self._backend()
-            if backend is not None:
-                backend.manual_seed(self._seed)
+            if self._device.type == "mps":
+                torch.mps.manual_seed(self._seed)
+            elif self._device.type != "cpu":
+                with self._backend().device(self._device):
+                    self._backend().manual_seed(self._seed)
         else:
             self._set(self._own)
 
@@ -297,8 +307,8 @@ class _Noise:
         self._set(self._outer)
 
     def _backend(self) -> Any:
-        """The module of a device that has a generator of its own, such as `torch.cuda`; None for the CPU."""
-        return None if self._device.type == "cpu" else getattr(torch, self._device.type)
+        """The module of this kind of accelerator, such as `torch.cuda`."""
+        return getattr(torch, self._device.type)
 
     def _get(self) -> list[Tensor]:
         states = [torch.get_rng_state()]
@@ -355,6 +365,14 @@ class _Measured:
             raise ValueError("the data hold no examples")
         accuracy = self._hits / self._classified if self._classified else None
         return self._loss_sum / self._seen, accuracy, self._seen
+
+
+def _bounds(count: int, size: int, *, merge: bool) -> Iterator[tuple[int, int]]:
+    """Start and end of each batch; with `merge` a last batch of one example joins the one before it."""
+    single = merge and count > size and count % size == 1
+    for start in range(0, count - single, size):
+        stop = min(start + size, count)
+        yield start, stop + 1 if single and stop == count - 1 else stop
 
 
 @contextmanager
