@@ -43,6 +43,8 @@ A: Address = ("192.0.2.1", 4001)
 B: Address = ("198.51.100.2", 4002)
 
 _SHORT_FORM = 0x40
+_RTT_S = 0.1
+"""How far a scripted peer seems to be away."""
 
 
 def _seeded(seed: int | str) -> random.Random:
@@ -230,13 +232,14 @@ class ScriptedPeer:
         """Read the FIN that answers :meth:`respond`."""
         self._session = self.responder.finish_untrusted(decode_long_untrusted(fin).noise)
 
-    def join(self, endpoint: Any, *, now: float = 0.0) -> ConnectionEstablished:
-        """Open a session with an endpoint, all at one instant, and return the event it gave.
+    def join(self, endpoint: Any, *, now: float = 0.0, rtt_s: float = 0.0) -> ConnectionEstablished:
+        """Open a session with an endpoint and return the event it gave; the FIN arrives at ``now + rtt_s``.
 
         What the endpoint sends on the new session is opened, so that :attr:`received` has its numbers.
         """
         endpoint.receive_datagram(self.init(), self.address, now=now)
         _, answers = drain(endpoint, now)
+        now += rtt_s
         endpoint.receive_datagram(self.finish(bytes(answers[-1].data)), self.address, now=now)
         events, datagrams = drain(endpoint, now)
         for transmit in datagrams:
@@ -289,3 +292,68 @@ class ScriptedPeer:
             number = self.next_number
         self.next_number = max(self.next_number, number + 1)
         return number
+
+
+class Dialogue:
+    """One endpoint, behind the contract checker, face to face with one scripted peer, without a network."""
+
+    def __init__(
+        self,
+        *,
+        seed: int = 1,
+        config: EndpointConfig | None = None,
+        peer: ScriptedPeer | None = None,
+        deep: bool = False,
+    ) -> None:
+        """Open the session, and let the peer acknowledge the packet that shows the end of the handshake."""
+        self.endpoint: Any = Checked(make_endpoint(seed, config=config), deep=deep)
+        self.peer = peer if peer is not None else ScriptedPeer()
+        self.now = 2 * _RTT_S
+        self.events: list[Any] = []
+        self.datagrams: list[bytes] = []
+        """Everything that the endpoint sent since the session began."""
+        self.peer.join(self.endpoint, rtt_s=_RTT_S)
+        self.deliver(self.peer.seal(self.peer.acknowledge()))
+
+    def deliver(self, *datagrams: bytes) -> list[Any]:
+        """Let datagrams of the peer arrive; return frames and chunks that the endpoint answers at once."""
+        heard: list[Any] = []
+        for datagram in datagrams:
+            self.endpoint.receive_datagram(datagram, self.peer.address, now=self.now)
+            heard += self._drain()
+        return heard
+
+    def command(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a command of the endpoint now and return its result; output waits for :meth:`wait`."""
+        return getattr(self.endpoint, name)(*args, **kwargs, now=self.now)
+
+    def wait(self, seconds: float) -> list[Any]:
+        """Let time pass as the endpoint asks, and return the frames and chunks that it sends meanwhile."""
+        end = self.now + seconds
+        heard = self._drain()
+        while (deadline := self.endpoint.deadline()) is not None and deadline <= end:
+            self.now = max(self.now, deadline)
+            self.endpoint.handle_timer(now=self.now)
+            heard += self._drain()
+        self.now = end
+        return heard
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """What the endpoint dropped so far, by reason."""
+        return dict(self.endpoint.stats.dropped)
+
+    def events_of(self, kind: type[Any]) -> list[Any]:
+        """Return the events of one kind so far, in order."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def _drain(self) -> list[Any]:
+        heard: list[Any] = []
+        events, transmits = drain(self.endpoint, self.now)
+        self.events += events
+        for transmit in transmits:
+            datagram = bytes(transmit.data)
+            self.datagrams.append(datagram)
+            opened = self.peer.open(datagram)
+            heard += opened if isinstance(opened, list) else [opened]
+        return heard

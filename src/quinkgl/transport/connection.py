@@ -268,7 +268,7 @@ class Connection:
             self._become_closed()
         if timers.expired(Timer.CLOSE_AGAIN, now):
             self._close_due = True
-        if timers.expired(Timer.IDLE, now) and self.state is ConnectionState.OPEN:
+        if timers.expired(Timer.IDLE, now):
             self._finish_silently(ErrorCode.E_IDLE, "nothing was heard for the idle time-out")
         if self.state is not ConnectionState.OPEN:
             return
@@ -306,12 +306,8 @@ class Connection:
 
     def deadline(self) -> tuple[float, str] | None:
         """When to call ``handle_timer`` or drain next, and why."""
-        if self.state is ConnectionState.CLOSED:
-            return None
-        best: tuple[float, str] | None = None
         timer = self._timers.next()
-        if timer is not None:
-            best = (timer[0], timer[1].name.lower())
+        best = None if timer is None else (timer[0], timer[1].name.lower())
         if self.state is ConnectionState.OPEN:
             for when, why in ((self._recovery.deadline(), "loss"), (self._received.ack_at, "ack")):
                 if when is not None and (best is None or when < best[0]):
@@ -408,8 +404,8 @@ class Connection:
                     self._control_out.on_lost(content)
                 case _MaxControlSent():
                     self._max_control_due = True
-                case _MaxDataSent(transfer):
-                    self.objects.on_credit_lost(transfer)
+                case _:
+                    self.objects.on_credit_lost(content.transfer)
 
     def _on_loss_timer(self, now: float) -> None:
         lost = self._recovery.on_timeout(now)
@@ -441,16 +437,15 @@ class Connection:
         if self._received.wants_ack:
             parts.append(encode_ack(self._received.take_ack(now)))
             room -= len(parts[0])
-        eliciting = may_elicit and self._fill(parts, contents, room)
-        if not parts:
-            return None
+        if may_elicit:
+            self._fill(parts, contents, room)
         packet = self._seal(b"".join(parts))
-        if eliciting:
+        if may_elicit:
             self._on_sent_eliciting(len(packet), tuple(contents), now)
         return packet
 
-    def _fill(self, parts: list[bytes], contents: list[_Content], room: int) -> bool:
-        """Add ack-eliciting frames while there is room; tell whether any was added."""
+    def _fill(self, parts: list[bytes], contents: list[_Content], room: int) -> None:
+        """Add ack-eliciting frames while there is room; there is at least one to add."""
         before = len(parts)
         while self._path_responses:
             parts.append(encode_path_response(self._path_responses.popleft()))
@@ -474,7 +469,6 @@ class Connection:
         if len(parts) == before and (self._ping_due or (self._probe_due and not self.objects.has_chunk)):
             parts.append(PING)
         self._ping_due = False
-        return len(parts) > before
 
     @property
     def _wants_frames(self) -> bool:
@@ -488,9 +482,9 @@ class Connection:
         )
 
     def _next_bulk(self, now: float) -> bytes | None:
-        if not self.objects.has_chunk or not self._may_send(now):
-            return None
-        taken = self.objects.next_chunk(self._datagram_bytes - BULK_OVERHEAD_BYTES)
+        taken = None
+        if self.objects.has_chunk and self._may_send(now):
+            taken = self.objects.next_chunk(self._datagram_bytes - BULK_OVERHEAD_BYTES)
         if taken is None:
             return None
         chunk, body = taken

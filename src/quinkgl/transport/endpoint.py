@@ -135,9 +135,9 @@ class Endpoint(Exclusive):
         Answered by ConnectionEstablished, or ConnectFailed when nobody answers in time or the identity is
         another.
         """
-        now = self._clock(now)
         if self._closing:
             raise LocalProtocolError(ErrorCode.E_USAGE, "the endpoint is closing", layer="transport")
+        now = self._clock(now)
         for attempt in self._attempts.values():
             if attempt.address == address and attempt.expected_peer == expected_peer:
                 return
@@ -181,10 +181,10 @@ class Endpoint(Exclusive):
 
         False when there is no session, it is ending, or its queue is full.
         """
-        self._clock(now)
         connection = self._by_peer.get(peer)
         if connection is None or not connection.send_message(channel, body):
             return False
+        self._clock(now)
         self._touch(connection)
         return True
 
@@ -204,11 +204,11 @@ class Endpoint(Exclusive):
         ``leaves`` is the concatenation of the object's leaf hashes. ``body`` is shared, not copied: it must
         not change.
         """
-        self._clock(now)
         connection = self._by_peer.get(peer)
         if connection is None:
             return None
         transfer = connection.objects.offer(root, leaves, header, body)
+        self._clock(now)
         self._touch(connection)
         return transfer
 
