@@ -43,8 +43,8 @@ class PyTorchModel(ModelWrapper):
     those generators are as before afterwards. (Models that train at the same time in threads of one process
     share them meanwhile, and their dropout is not reproducible then.)
 
-    Where the module normalises over batches, a single example left over at the end of an epoch joins the batch
-    before it, since it has no variance of its own.
+    Where the module normalises over batches, a single example left over at the end of an epoch joins the
+    batch before it, since it has no variance of its own.
 
     Args:
         model: the module; it is moved to the device.
