@@ -67,11 +67,13 @@ def finish(made, now):
 def test_a_round_goes_through_its_phases_and_the_next_begins():
     made = machine(now=10.0, quorum=2, collect_timeout_s=5.0)
     assert (made.phase, made.round, made.deadline()) == (RoundPhase.IDLE, 0, None)
+    assert made.deadline_reason == "none in phase idle"
     assert to_collect(made, 10.0) == [TrainRequested(1), PublishRequested(1)]
     assert (made.phase, made.round, made.deadline()) == (RoundPhase.COLLECT, 1, 15.0)
     assert made.update_received(B, "b", now=11.0)
     assert events(made) == []
     assert made.update_received(A, "a", now=12.0)
+    assert (made.deadline(), made.deadline_reason) == (12.0, "events wait")
     [asked] = events(made)
     assert asked == AggregateRequested(1, (PendingUpdate(A, (), "a"), PendingUpdate(B, (), "b")))
     assert asked.authors == (A, B)

@@ -453,7 +453,7 @@ class RoundMachine(Generic[T]):
         if self._events:
             return "events wait"
         if self.phase is not RoundPhase.COLLECT:
-            return f"none: the driver is to {self.phase.value}"
+            return f"none in phase {self.phase.value}"
         return "the least time of COLLECT" if self._enough() else "the longest time of COLLECT"
 
     # --- inside ---
