@@ -309,10 +309,10 @@ class Endpoint(Exclusive):
         now = self._clock(now)
         for attempt in list(self._attempts.values()):
             if attempt.retry_at <= now and not attempt.due:
-                self._on_attempt_timer(attempt, now)
+                self._go_on(attempt)
         for half_open in list(self._half_open.values()):
             if half_open.expires_at <= now:
-                self._forget_half_open(half_open, now)
+                self._forget_half_open(half_open)
             elif half_open.retry_at <= now:
                 half_open.due = True
         for connection in list(self._connections.values()):
@@ -475,7 +475,7 @@ class Endpoint(Exclusive):
 
     def _on_fin_untrusted(self, packet: LongPacket, source: Address, now: float) -> None:
         half_open = self._half_open.get(packet.destination_id)
-        if half_open is None or half_open.address != source:
+        if half_open is None or (half_open.address, half_open.remote_id) != (source, packet.source_id):
             connection = self._connections.get(packet.destination_id)
             if connection is not None and connection.incoming:
                 connection.on_late_finish()
@@ -487,7 +487,7 @@ class Endpoint(Exclusive):
             self._check_not_self(session)
         except RemoteProtocolError as error:
             if error.code is not ErrorCode.E_HS_DECRYPT:
-                self._forget_half_open(half_open, now)
+                self._forget_half_open(half_open)
             raise
         del self._half_open[half_open.local_id]
         connection = self._make_connection(
@@ -629,11 +629,10 @@ class Endpoint(Exclusive):
         same = sum(half_open.network == network for half_open in self._half_open.values())
         return same >= LIMITS.half_open_per_prefix and not is_loopback(source)
 
-    def _on_attempt_timer(self, attempt: Attempt, now: float) -> None:
-        if attempt.state is AttemptState.YIELDED:
-            attempt.resume(now)
-        elif attempt.tries_left > 0:
-            attempt.due = True
+    def _go_on(self, attempt: Attempt) -> None:
+        """Send an INIT again, or give up after the last one."""
+        if attempt.tries_left > 0:
+            attempt.go_on()
         else:
             self._give_up(attempt, ErrorCode.E_HS_TIMEOUT, "nobody answered")
 
@@ -648,11 +647,11 @@ class Endpoint(Exclusive):
             if anyone or attempt.expected_peer == peer:
                 del self._attempts[attempt.local_id]
 
-    def _forget_half_open(self, half_open: HalfOpen, now: float) -> None:
+    def _forget_half_open(self, half_open: HalfOpen) -> None:
         del self._half_open[half_open.local_id]
-        for attempt in self._attempts.values():
+        for attempt in list(self._attempts.values()):
             if attempt.address == half_open.address and attempt.state is AttemptState.YIELDED:
-                attempt.resume(now)
+                self._go_on(attempt)
 
     def _check_not_self(self, session: Session) -> None:
         if session.peer_id == self._party.identity.peer_id:

@@ -69,11 +69,10 @@ class Attempt:
         self.due = False
         self.retry_at = now + LIMITS.half_open_lifetime_s
 
-    def resume(self, now: float) -> None:
-        """The peer's handshake came to nothing: go on with ours, or give up if that was the last try."""
+    def go_on(self) -> None:
+        """Send the INIT again: nobody answered, or the peer's own handshake came to nothing."""
         self.state = AttemptState.SENDING
-        self.due = self.tries_left > 0
-        self.retry_at = now
+        self.due = True
 
 
 class HalfOpen:
