@@ -58,6 +58,23 @@ def test_a_chapter_names_no_language_and_stays_readable(path: Path) -> None:
     assert text.count("\n") <= 600
 
 
+def test_every_rule_that_the_security_chapter_leans_on_exists() -> None:
+    known = {rule for path in CHAPTERS for rule in rules(path)}
+    text = (SPEC / "17-security.md").read_text(encoding="utf-8")
+    named = {rule for rule in re.findall(r"\b[A-Z]-[0-9]{3}\b", text) if rule[0] != "X"}
+    assert len(named) > 30
+    assert sorted(named - known) == []
+
+
+def test_every_threat_has_a_defence_a_rule_and_a_test() -> None:
+    text = (SPEC / "17-security.md").read_text(encoding="utf-8")
+    threats = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| X-")]
+    assert [cells[0] for cells in threats] == [f"X-{number:03d}" for number in range(1, len(threats) + 1)]
+    for cells in threats:
+        assert len(cells) == 5
+        assert "::test_" in cells[4], cells[0]
+
+
 # --- the schema files say what the codecs do ---
 
 MEMBER = re.compile(r"^\s*(\?\s*)?([0-9]+) => ", re.MULTILINE)
