@@ -297,11 +297,11 @@ def test_datagrams_that_are_not_ours_are_counted_by_reason():
 
 def test_an_unvalidated_address_gets_at_most_three_times_what_it_sent():
     """Removing the limit would go on answering for as long as the handshake is half open."""
-    endpoint, peer = checked(1), ScriptedPeer()
+    endpoint, peer = checked(1, config=EndpointConfig(handshake_timeout_s=0.1)), ScriptedPeer()
     endpoint.set_record(RECORD)
     endpoint.receive_datagram(peer.init(), A, now=0.0)
     sizes = [len(transmit.data) for _, transmit in run_timers(endpoint, 60.0)]
-    assert len(sizes) > 1
+    assert len(sizes) > 2
     assert sum(sizes) <= LIMITS.unvalidated_factor * LIMITS.init_min_datagram_bytes
     assert endpoint.deadline() is None
 
@@ -823,7 +823,7 @@ def busy() -> tuple[Checked, list[bytes]]:
     return endpoint, [answerer.respond(bytes(init)), caller.finish(resp), init_of_caller, *packets]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.binary(max_size=100), max_size=5), st.sampled_from([A, B, ("192.0.2.1", 0)]))
 def test_arbitrary_datagrams_change_nothing(datagrams, source):
     endpoint, _ = busy()
@@ -834,7 +834,7 @@ def test_arbitrary_datagrams_change_nothing(datagrams, source):
     assert sum(endpoint.stats.dropped.values()) - before == len(datagrams)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1300), st.integers(1, 255)), min_size=1, max_size=6)
 )

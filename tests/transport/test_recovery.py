@@ -257,6 +257,16 @@ def test_losses_before_the_first_sample_do_not_count():
     assert made.controller.window == 6000
 
 
+def test_losses_without_any_sample_are_not_persistent():
+    """The largest number acknowledged is a packet that asked for nothing: it gives no sample."""
+    made = recovery(rtt_s=None)
+    send(made, 5, 0.0)
+    made.take_number()
+    assert acknowledge(made, 5, 4, now=30.0) == ([4], [0, 1, 2, 3])
+    assert not made.rtt.has_sample
+    assert made.controller.window == 6000
+
+
 @given(st.data())
 def test_every_packet_is_reported_once_and_bytes_in_flight_add_up(data):
     """Whatever is acknowledged, and whenever timers fire: a packet ends acknowledged or lost, and once."""

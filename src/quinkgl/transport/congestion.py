@@ -16,19 +16,15 @@ class CongestionController(Protocol):
     @property
     def window(self) -> int:
         """Bytes that may be in flight now."""
-        ...
 
     def on_acknowledged(self, size: int, sent_at: float, *, window_limited: bool) -> None:
         """Take note of an acknowledged packet; the window grows only while it is what limits the sender."""
-        ...
 
     def on_congestion(self, sent_at: float, now: float) -> None:
         """React to a loss (or an ECN mark) of a packet sent at ``sent_at``: once a round trip."""
-        ...
 
     def on_persistent_congestion(self) -> None:
         """Fall back to the minimum window (RFC 9002 7.6.2)."""
-        ...
 
 
 class NewReno:

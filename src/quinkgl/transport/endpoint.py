@@ -605,8 +605,8 @@ class Endpoint(Exclusive):
                 return ObjectArrived(peer, transfer, root, header, body)
             case ObjectDelivered(transfer, root):
                 return ObjectSent(peer, transfer, root)
-            case ObjectFailed(transfer, root, code, outgoing):
-                return TransferFailed(peer, transfer, root, code, outgoing)
+            case failed:
+                return TransferFailed(peer, failed.transfer, failed.root, failed.code, failed.outgoing)
 
     def _touch(self, connection: Connection) -> None:
         """Let a connection be asked for datagrams."""

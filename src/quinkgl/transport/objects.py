@@ -188,15 +188,16 @@ class ObjectExchange:
 
         Buffers are released and each open transfer is reported as failed.
         """
-        for transfer in list(self._outgoing):
-            sender = self._end_outgoing(transfer)
-            if sender is not None:
-                self._events.append(ObjectFailed(transfer, sender.root, code, outgoing=True))
-        for transfer, receiver in list(self._incoming.items()):
+        for transfer, sender in self._outgoing.items():
+            sender.end()
+            self._events.append(ObjectFailed(transfer, sender.root, code, outgoing=True))
+        for transfer, receiver in self._incoming.items():
             self._release(receiver)
             self._events.append(ObjectFailed(transfer, receiver.root, code, outgoing=False))
         for transfer, offer in self._offers.items():
             self._events.append(ObjectFailed(transfer, offer.root, code, outgoing=False))
+        self._outgoing.clear()
+        self._turn.clear()
         self._incoming.clear()
         self._offers.clear()
         self._messages.clear()
@@ -217,7 +218,7 @@ class ObjectExchange:
                 sender = self._end_outgoing(transfer)
                 if sender is not None:
                     self._events.append(ObjectDelivered(transfer, sender.root))
-            case Cancel() as cancel:
+            case cancel:
                 self._on_cancel(cancel)
 
     def receive_chunk_untrusted(self, transfer: int, offset: int, data: bytes) -> None:

@@ -42,7 +42,7 @@ class ReceivedPackets:
         self._eliciting += 1
         if number != expected or self._eliciting >= _ELICITING_PER_ACK:
             self._ack_at = now
-        elif self._ack_at is None:
+        else:
             self._ack_at = now + max_ack_delay_s
 
     @property
