@@ -12,6 +12,7 @@ from quinkgl.crypto.identity import Identity, format_peer_id
 from quinkgl.crypto.keys import KeySource
 from quinkgl.data import (
     DataError,
+    DataFileError,
     Dataset,
     load_dataset,
     partition_dirichlet,
@@ -55,7 +56,7 @@ def read_data(args: argparse.Namespace) -> DataSetup:
             "--data is missing", ExitCode.IO, hint="give a file, a folder of IDX files, or 'digits'"
         )
     if args.alpha is not None and args.shard is None:
-        raise CliError("--alpha shares data out unequally: it needs --shard I/N", ExitCode.IO)
+        raise CliError("--alpha shares data out unequally: it needs --shard I/N", ExitCode.VALIDATION)
     try:
         train = _load(args.data)
         if args.test_data is not None:
@@ -72,7 +73,12 @@ def read_data(args: argparse.Namespace) -> DataSetup:
         )
         return _matching(train.subset(parts.shards[number - 1]), test, number - 1)
     except DataError as error:
-        raise CliError(str(error), ExitCode.VALIDATION) from error
+        raise CliError(str(error), data_exit(error)) from error
+
+
+def data_exit(error: DataError) -> ExitCode:
+    """The exit code for data that cannot be used: whether the file or its content is at fault."""
+    return ExitCode.IO if isinstance(error, DataFileError) else ExitCode.VALIDATION
 
 
 def _load(source: str) -> Dataset:
@@ -104,7 +110,9 @@ def read_manifest(args: argparse.Namespace) -> SwarmManifest | None:
     for name in _MANIFEST_FLAGS:
         if getattr(args, name) is not None:
             flag = "--" + name.replace("_", "-")
-            raise CliError(f"{flag} and --manifest exclude each other: the manifest decides", ExitCode.IO)
+            raise CliError(
+                f"{flag} and --manifest exclude each other: the manifest decides", ExitCode.VALIDATION
+            )
     return load_manifest_file(args.manifest)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quinkgl.data.datasets import DataError, Dataset, load_digits
+from quinkgl.data.datasets import DataError, DataFileError, Dataset, load_digits
 from quinkgl.data.idx import FASHION_MNIST_FOLDER, load_idx_folder, read_idx
 from quinkgl.data.partition import Partition, partition_dirichlet, partition_iid
 from quinkgl.data.sources import load_dataset
@@ -12,6 +12,7 @@ from quinkgl.data.tables import load_csv, load_npz, save_npz
 __all__ = [
     "FASHION_MNIST_FOLDER",
     "DataError",
+    "DataFileError",
     "Dataset",
     "Partition",
     "load_csv",

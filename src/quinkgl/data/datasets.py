@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,20 @@ from numpy.typing import NDArray
 
 class DataError(ValueError):
     """Data cannot be used. The message is one line: what is wrong, where, and what to do."""
+
+
+class DataFileError(DataError):
+    """A file of data is not there, or cannot be read or written; its content is not at fault."""
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """Return what to raise when reading ``path`` failed.
+
+    An OSError without a number is one of the gzip module: the file was read, and is damaged.
+    """
+    if error.errno is None:
+        return DataError(f"{path} is damaged: {error}")
+    return DataFileError(f"cannot read {path}: {error.strerror}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

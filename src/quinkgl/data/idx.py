@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from quinkgl.data.datasets import DataError, Dataset, make_dataset
+from quinkgl.data.datasets import DataError, DataFileError, Dataset, make_dataset, unreadable
 from quinkgl.data.split import stratified_sample
 
 FASHION_MNIST_FOLDER: Final = Path("/usr/share/datasets/fashion-mnist")
@@ -46,7 +46,7 @@ def read_idx(path: str | Path) -> NDArray[np.uint8]:
             with gzip.GzipFile(fileobj=raw) as file:
                 return _read(file, path)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+        raise unreadable(path, error) from None
 
 
 def _read(file: _Readable, path: Path) -> NDArray[np.uint8]:
@@ -152,4 +152,4 @@ def _find(folder: Path, name: str) -> Path:
     hint = (
         "install the package dataset-fashion-mnist" if folder == FASHION_MNIST_FOLDER else "give its folder"
     )
-    raise DataError(f"there is no {name} (or {name}.gz) in {folder}; {hint}")
+    raise DataFileError(f"there is no {name} (or {name}.gz) in {folder}; {hint}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quinkgl.data.datasets import DataError, Dataset, load_digits
+from quinkgl.data.datasets import DataError, DataFileError, Dataset, load_digits
 from quinkgl.data.idx import FASHION_MNIST_FOLDER, load_idx_folder
 from quinkgl.data.tables import load_csv, load_npz
 
@@ -41,7 +41,7 @@ def load_dataset(
         return load_npz(path, num_classes=num_classes)
     if path.name.endswith((".csv", ".csv.gz")):
         return load_csv(path, num_classes=num_classes)
-    state = "is of no known kind" if path.exists() else "does not exist"
-    raise DataError(
-        f"{source} {state}: give digits, fashion-mnist, a folder of IDX files, or a .npz or .csv file"
-    )
+    known = "give digits, fashion-mnist, a folder of IDX files, or a .npz or .csv file"
+    if not path.exists():
+        raise DataFileError(f"{source} does not exist: {known}")
+    raise DataError(f"{source} is of no known kind: {known}")

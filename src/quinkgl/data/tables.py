@@ -15,7 +15,7 @@ from typing import Any, Final, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from quinkgl.data.datasets import DataError, Dataset, make_dataset
+from quinkgl.data.datasets import DataError, DataFileError, Dataset, make_dataset, unreadable
 from quinkgl.storage.atomic import write_atomically
 
 _NPZ_NAMES: Final = (("x", "y"), ("x_train", "y_train"), ("images", "labels"), ("data", "target"))
@@ -77,7 +77,7 @@ def save_npz(path: str | Path, dataset: Dataset) -> None:
     try:
         write_atomically(path, buffer.getbuffer(), mode=0o600)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from None
+        raise DataFileError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -87,7 +87,7 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
             if isinstance(loaded, np.lib.npyio.NpzFile):
                 return {name: loaded[name] for name in loaded.files}
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+        raise unreadable(path, error) from None
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path} is not a readable NumPy archive ({error}); save it again with numpy.savez"
@@ -133,7 +133,7 @@ def load_csv(
     except (EOFError, zlib.error) as error:
         raise DataError(f"{path} is truncated or damaged: {error}") from None
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+        raise unreadable(path, error) from None
     rows = csv.reader(io.StringIO(text))
     first = next((row for row in rows if row), None)
     if first is None:

@@ -23,6 +23,7 @@ from quinkgl_trio.demo.report import render_report
 from quinkgl_trio.demo.results import DemoResult, PeerOutcome
 from quinkgl_trio.demo.table import result_table
 from quinkgl_trio.demo.view import DemoView, make_demo_view
+from quinkgl_trio.run_setup import data_exit
 from quinkgl_trio.signals import exit_code_for, signals_to
 from quinkgl_trio.training import TrainingPlan, default_learning_rate
 
@@ -41,7 +42,7 @@ def demo(context: Context) -> int:
     try:
         stage = set_stage(plan)
     except DataError as error:
-        raise CliError(str(error), ExitCode.VALIDATION) from error
+        raise CliError(str(error), data_exit(error)) from error
     logs = [PeerLog(folder.name) for folder in stage.folders]
     with make_demo_view(context.output, logs, plan.training.rounds) as view:
         signals: list[int] = []
