@@ -512,18 +512,31 @@ def test_the_rate_of_offers_is_limited_before_anything_is_verified():
     assert them.code(header(5)) is ErrorCode.E_RND_RATE  # a new session is no new bucket
 
 
-def test_bodies_on_the_way_are_bounded_in_number_and_bytes():
-    peers = [Identity.from_seed(bytes([number]) * 32) for number in range(10, 14)]
-    machine = gossip(limits=limits_with(transfers_global=2, reassembly_global_bytes=16384))
-    offers = [Offering(machine, peer) for peer in peers]
-    for peer in peers:
-        machine.peer_connected(peer.peer_id, now=0.0)
-    assert offers[0].accepted(header(1, author=peers[0]))
-    assert offers[1].code(header(1, author=peers[1], root=root_of(9), size=16285)) is ErrorCode.E_BUSY
-    assert offers[2].accepted(header(1, author=peers[2], root=root_of(2), size=16284))
-    assert offers[3].code(header(1, author=peers[3], root=root_of(3), size=1)) is ErrorCode.E_BUSY
-    assert offers[0].accepted(header(2, author=peers[0], root=root_of(5)))  # in place of its own
-    assert machine.stats.dropped == {"offer_busy": 2, "offer_superseded": 1}
+def several(count, **limits):
+    """A machine and the offers of so many connected peers."""
+    machine = gossip(limits=limits_with(**limits))
+    offers = [Offering(machine, Identity.from_seed(bytes([number]) * 32)) for number in range(10, 10 + count)]
+    for them in offers:
+        machine.peer_connected(them.peer.peer_id, now=0.0)
+    return machine, offers
+
+
+def test_bodies_on_the_way_are_bounded_in_number():
+    machine, (one, two, three) = several(3, transfers_global=2)
+    assert one.accepted(header(1, author=one.peer, root=root_of(1)))
+    assert two.accepted(header(1, author=two.peer, root=root_of(2)))
+    assert three.code(header(1, author=three.peer, root=root_of(3))) is ErrorCode.E_BUSY
+    assert one.accepted(header(2, author=one.peer, root=root_of(4)))  # in place of its own
+    assert machine.stats.dropped == {"offer_busy": 1, "offer_superseded": 1}
+
+
+def test_bodies_on_the_way_are_bounded_in_bytes():
+    machine, (one, two) = several(2, reassembly_global_bytes=16384)
+    assert one.accepted(header(1, author=one.peer, root=root_of(1), size=16000))
+    assert two.code(header(1, author=two.peer, root=root_of(2), size=385)) is ErrorCode.E_BUSY
+    assert two.accepted(header(2, author=two.peer, root=root_of(3), size=384))
+    assert one.accepted(header(2, author=one.peer, root=root_of(4), size=16000))  # in place of its own
+    assert machine.stats.dropped == {"offer_busy": 1, "offer_superseded": 1}
 
 
 def test_the_action_queue_is_bounded():

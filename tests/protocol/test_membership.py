@@ -337,6 +337,15 @@ def test_what_a_neighbour_told_us_is_no_news_to_it():
     assert told.get(A, []) == []
 
 
+def test_nobody_is_told_its_own_record():
+    machine = connected(0)
+    machine.peer_connected(B, None, now=0.0)
+    tell(machine, A, record(1))
+    assert machine.standing(B) is Standing.NEIGHBOUR
+    told = record_traffic(machine, 5 * INTERVAL)
+    assert record(1).encoded not in told[B]
+
+
 def test_news_travel_with_the_tick():
     """A record that comes second-hand reaches a neighbour without it within a few intervals."""
     machine = connected(0, 1)
