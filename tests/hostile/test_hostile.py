@@ -39,8 +39,8 @@ class Peer:
         self._error = (folder / f"peer-{number}.err").open("w+b")
         flags = [
             *("--data", "digits", "--shard", f"{number}/{PEERS + 1}", "--model", "softmax", "--seed", "5"),
-            *("--own-seed", str(number), "--listen", "127.0.0.1:0", "--min-peers", str(PEERS)),
-            *("--join-timeout", "60", "--quorum", "2", "--round-timeout", "2", "--offer-interval", "0"),
+            *("--peer-index", str(number), "--listen", "127.0.0.1:0", "--min-peers", str(PEERS)),
+            *("--join-timeout", "60", "--min-collect", "0.1", "--max-collect", "2", "--offer-interval", "0"),
             *("--rounds", str(rounds), *arguments),
         ]
         self.process = subprocess.Popen(
