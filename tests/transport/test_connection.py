@@ -390,6 +390,15 @@ def test_packets_that_ask_for_nothing_are_not_acknowledged():
 # Time-outs
 
 
+def test_two_probes_repeat_the_oldest_two_packets():
+    table = Dialogue()
+    table.command("send_message", table.peer.peer_id, Channel.GOSSIP, bytes(4000))
+    first = [frame for frame in table.wait(0.1) if isinstance(frame, Control)]
+    again = [frame for frame in table.wait(0.4) if isinstance(frame, Control)]
+    assert len(first) == 4
+    assert again == first[:2]
+
+
 def test_a_lost_tail_is_probed_for():
     """Removing the probe time-out would leave the last message of a burst undelivered for ever."""
     pair = Pair(link=Link(delay_s=0.05))
@@ -409,19 +418,20 @@ def test_probes_back_off_and_pass_window_and_pacing():
     before = len(table.datagrams)
     assert before == 10  # the initial window
     times = []
-    start = table.now
-    while len(times) < 5:
+    for _ in range(1500):
         table.wait(0.01)
-        times += [table.now - start] * (len(table.datagrams) - before - len(times))
-    gaps = [later - earlier for earlier, later in pairwise(times)]
-    assert all(1.5 < later / earlier < 2.5 for earlier, later in pairwise(gaps))
+        times += [table.now] * (len(table.datagrams) - before - len(times))
+    assert times[::2] == times[1::2]  # two probes each time
+    gaps = [later - earlier for earlier, later in pairwise(times[::2])]
+    assert len(gaps) >= 4
+    assert all(1.9 < later / earlier < 2.1 for earlier, later in pairwise(gaps))
 
 
 def test_a_probe_with_nothing_to_repeat_is_a_ping():
     table = Dialogue()
     ping = table.wait(LIMITS.keepalive_s)
     assert ping == [Ping()]
-    assert table.wait(0.5) == [Ping()]  # nobody acknowledged it
+    assert table.wait(0.5) == [Ping(), Ping()]  # nobody acknowledged it
 
 
 def test_the_idle_time_out_is_the_smaller_of_both():

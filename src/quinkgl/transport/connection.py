@@ -56,6 +56,8 @@ from quinkgl.wire.packets import (
 _SHORT_FORM = 0x40
 _SMALLEST_CONTROL = 64
 """Less room than this in a packet is not worth a piece of the CONTROL stream."""
+_PROBES = 2
+"""RFC 9002 6.2.4: two packets a probe time-out, so that one more loss does not double the wait."""
 _CLOSE_PERIOD = 3
 """RFC 9000 10.2: closing and draining last three probe time-outs."""
 _KEEPALIVES_PER_IDLE_TIMEOUT = 4
@@ -179,7 +181,7 @@ class Connection:
         self._finish_tries = 0
         self._ping_due = incoming
         """The responder shows with its first packet that message 3 arrived."""
-        self._probe_due = False
+        self._probes_due = 0
         self._max_control_due = False
         self._granted_control = self._control_in.limit
         self._path_responses: deque[bytes] = deque(maxlen=4)
@@ -413,10 +415,10 @@ class Connection:
             self._stats.packets_lost += 1
             self._send_again(packet.contents)
         if not lost:
-            # A probe carries the oldest outstanding content again, so that it helps if all in flight was
-            # lost.
-            self._send_again(self._recovery.oldest().contents)
-            self._probe_due = True
+            # Probes carry the oldest contents again, so that they help if all in flight was lost.
+            for packet in self._recovery.oldest(_PROBES):
+                self._send_again(packet.contents)
+            self._probes_due = _PROBES
 
     def _collect(self) -> None:
         """Translate the object exchange's events, in order with the messages around them."""
@@ -466,7 +468,7 @@ class Connection:
             parts.append(encode_control_frame(taken[0].start, taken[1]))
             contents.append(taken[0])
             room -= len(parts[-1])
-        if len(parts) == before and (self._ping_due or (self._probe_due and not self.objects.has_chunk)):
+        if len(parts) == before and (self._ping_due or (self._probes_due > 0 and not self.objects.has_chunk)):
             parts.append(PING)
         self._ping_due = False
 
@@ -478,7 +480,7 @@ class Connection:
             or bool(self._path_responses)
             or self.objects.has_credit
             or self._control_out.has_output
-            or (self._probe_due and not self.objects.has_chunk)
+            or (self._probes_due > 0 and not self.objects.has_chunk)
         )
 
     def _next_bulk(self, now: float) -> bytes | None:
@@ -499,7 +501,7 @@ class Connection:
 
     def _may_send(self, now: float) -> bool:
         """Congestion window and pacing; a probe passes both (RFC 9002 7.5)."""
-        if self._probe_due:
+        if self._probes_due > 0:
             return True
         window = self._recovery.controller.window
         if self._recovery.bytes_in_flight + self._datagram_bytes > window:
@@ -511,7 +513,7 @@ class Connection:
         return True
 
     def _on_sent_eliciting(self, size: int, contents: _Contents, now: float) -> None:
-        self._probe_due = False
+        self._probes_due = max(0, self._probes_due - 1)
         self._recovery.on_sent(self._recovery.next_number - 1, size, contents, now)
         self._pacer.on_sent(size)
         self._timers.set(Timer.KEEPALIVE, now + self._keepalive_s)

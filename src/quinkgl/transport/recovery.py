@@ -9,6 +9,7 @@ acknowledged and which are lost. Contents are sent again in new packets.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 from quinkgl.transport.congestion import CongestionController
@@ -91,9 +92,9 @@ class LossRecovery(Generic[C]):
         self.bytes_in_flight += size
         self._last_sent_at = now
 
-    def oldest(self) -> SentPacket[C]:
-        """Return the oldest packet in flight, whose contents a probe carries again; there must be one."""
-        return next(iter(self._sent.values()))
+    def oldest(self, count: int) -> list[SentPacket[C]]:
+        """Return up to ``count`` of the oldest packets in flight, whose contents probes carry again."""
+        return list(islice(self._sent.values(), count))
 
     def on_ack_untrusted(
         self, ranges: Sequence[tuple[int, int]], ack_delay_s: float, now: float
