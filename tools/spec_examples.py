@@ -15,12 +15,15 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from quinkgl.crypto.cose import sign1
 from quinkgl.crypto.identity import Identity, signature_label
 from quinkgl.crypto.keys import KeySource
 from quinkgl.crypto.mac import mac1
 from quinkgl.crypto.noise import HandshakeState
 from quinkgl.crypto.packet_keys import PacketKeys, nonce
 from quinkgl.crypto.psk import derive_member_keys
+from quinkgl.protocol.records import issue_record
+from quinkgl.protocol.update_gate import Admitted, judge_round
 from quinkgl.transport import merkle
 from quinkgl.transport.congestion import NewReno
 from quinkgl.transport.handshake import PATTERN, Initiator, LocalParty, Responder, prologue
@@ -29,6 +32,10 @@ from quinkgl.transport.ranges import RangeSet
 from quinkgl.transport.rtt import RttEstimator
 from quinkgl.wire import frames, packets
 from quinkgl.wire.control import Channel, encode_control
+from quinkgl.wire.limits import LIMITS
+from quinkgl.wire.messages.gossip import UpdateHeader, encode_update_header
+from quinkgl.wire.messages.manifest import Agree, Hello, Refuse, Terms, encode_manifest_message
+from quinkgl.wire.messages.membership import Records, encode_membership_message, encode_record
 from quinkgl.wire.messages.objects import Cancel, Done, Offer, Want, encode_object_message
 from quinkgl.wire.messages.session import HandshakePayload, TransportParameters, encode_handshake_payload
 
@@ -366,6 +373,100 @@ def wanted_ranks() -> Example:
     }
 
 
+def manifest_handshake() -> Example:
+    """The messages of a handshake, and a term that differs."""
+    terms = Terms(
+        swarm_id=bytes(range(32)),
+        schema_version=3,
+        arch_hash="sha256:" + "ab" * 32,
+        input_shape=(64,),
+        output_shape=(10,),
+        aggregation="FedAvg",
+        topology="Random",
+        compression_enabled=False,
+        byzantine_f=0,
+        expires_unix=2_000_000_000,
+        max_object_bytes=1 << 28,
+        features=("introduce", "relay"),
+    )
+    return {
+        "HELLO": encode_manifest_message(Hello(terms, initiator=True)),
+        "AGREE": encode_manifest_message(Agree()),
+        "REFUSE_0x0039_arch_hash": encode_manifest_message(Refuse(0x39, "arch_hash", "another model")),
+    }
+
+
+def peer_record() -> Example:
+    """A record, what is signed, and the message that carries it."""
+    identity = Identity.from_seed(bytes([0x11]) * 32)
+    root = derive_member_keys(b"a manifest").root
+    signed = issue_record(
+        identity,
+        root,
+        seq=1_900_000_005_500,
+        addresses=(("192.0.2.1", 7001), ("2001:db8::1", 7001)),
+        ttl=7200,
+        unix_now=1_900_000_005.5,
+    )
+    return {
+        "seed": bytes([0x11]) * 32,
+        "root_key": root,
+        "peer_id": identity.peer_id,
+        "swarm_tag": signed.record.swarm_tag,
+        "seq": signed.record.seq,
+        "issued": signed.record.issued,
+        "period": signed.record.period,
+        "addresses": "192.0.2.1:7001, [2001:db8::1]:7001",
+        "payload": encode_record(signed.record),
+        "record": signed.encoded,
+        "RECORDS": encode_membership_message(Records((signed.encoded,))),
+    }
+
+
+def update_header() -> Example:
+    """A header and its envelope."""
+    identity = Identity.from_seed(bytes([0x11]) * 32)
+    header = UpdateHeader(
+        swarm_id=bytes(range(32)),
+        author=identity.peer_id,
+        round=7,
+        root=merkle.merkle_root(merkle.leaf_hashes(pattern(40000))),
+        size=40000,
+        codec=1,
+        sample_count=256,
+        issued=1_900_000_005,
+        nonce=bytes(range(16)),
+        incarnation=1_900_000_000_000,
+        metadata={1: 42},
+    )
+    payload = encode_update_header(header)
+    return {
+        "seed": bytes([0x11]) * 32,
+        "payload": payload,
+        "header": sign1(identity, "update", payload),
+    }
+
+
+def round_window() -> Example:
+    """Which rounds of one author are accepted."""
+    newest = Admitted((5, 30), own_round=3, at=100.0)
+    answers: Example = {
+        "last_incarnation": 5,
+        "last_round": 10,
+        "newest_incarnation": 5,
+        "newest_round": 30,
+        "own_rounds_since_newest": 1,
+        "seconds_since_newest": 2,
+    }
+    for position in ((5, 10), (5, 21), (5, 22), (5, 31), (5, 94), (5, 95), (6, 0), (4, 99)):
+        refusal = judge_round(
+            position, last=(5, 10), newest=newest, same_session=True, own_round=4, now=102.0, limits=LIMITS
+        )
+        answer = "accepted" if refusal is None else refusal.code.name
+        answers[f"incarnation_{position[0]}_round_{position[1]}"] = answer
+    return answers
+
+
 EXAMPLES: dict[str, Callable[[], Example]] = {
     "handshake-keys": handshake_keys,
     "handshake-messages": handshake_messages,
@@ -378,6 +479,10 @@ EXAMPLES: dict[str, Callable[[], Example]] = {
     "merkle-tree": merkle_tree,
     "object-messages": object_messages,
     "wanted-ranks": wanted_ranks,
+    "manifest-handshake": manifest_handshake,
+    "peer-record": peer_record,
+    "round-window": round_window,
+    "update-header": update_header,
 }
 
 BLOCK = re.compile(r"(?P<fence>```example (?P<name>[a-z0-9-]+)\n)(?P<body>.*?)(?P<end>```\n)", re.DOTALL)

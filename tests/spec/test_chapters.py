@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from pathlib import Path
@@ -10,6 +11,14 @@ from typing import Any
 import pytest
 
 from quinkgl.wire.cbor import decode_untrusted
+from quinkgl.wire.messages.gossip import UpdateHeader, encode_update_header
+from quinkgl.wire.messages.manifest import Agree, Hello, Refuse, Terms, encode_manifest_message
+from quinkgl.wire.messages.membership import (
+    PeerRecord,
+    Records,
+    encode_membership_message,
+    encode_record,
+)
 from quinkgl.wire.messages.objects import Cancel, Done, Offer, Want, encode_object_message
 from quinkgl.wire.messages.session import HandshakePayload, TransportParameters, encode_handshake_payload
 
@@ -124,3 +133,31 @@ def test_the_session_schema_has_the_codec_s_keys() -> None:
     assert keys(encode_handshake_payload(most)) == required | optional
     encoded = decode_untrusted(encode_handshake_payload(least), max_bytes=1024, where="a payload")
     assert set(encoded[2]) == schema["transport-parameters"][0]
+
+
+def test_the_manifest_schema_has_the_codec_s_keys() -> None:
+    terms = Terms(bytes(32), 3, "", (), (), "", "", False, 0, None, 1)
+    lasting = dataclasses.replace(terms, expires_unix=1)
+    schema = maps_of("manifest")
+    required, optional = schema["hello"]
+    assert keys(encode_manifest_message(Hello(terms, initiator=True))) == required
+    assert keys(encode_manifest_message(Hello(lasting, initiator=True))) == required | optional
+    assert keys(encode_manifest_message(Agree())) == schema["agree"][0]
+    assert keys(encode_manifest_message(Refuse(0, "", ""))) == schema["refuse"][0]
+    assert schema.keys() == {"hello", "agree", "refuse"}
+
+
+def test_the_membership_schema_has_the_codec_s_keys() -> None:
+    schema = maps_of("membership")
+    assert schema.keys() == {"records", "peer-record"}
+    assert keys(encode_membership_message(Records((b"record",)))) == schema["records"][0]
+    assert keys(encode_record(PeerRecord(bytes(32), 0, 0, 1, bytes(8), (), 0))) == schema["peer-record"][0]
+
+
+def test_the_gossip_schema_has_the_codec_s_keys() -> None:
+    schema = maps_of("gossip")
+    assert schema.keys() == {"update-header"}
+    required, optional = schema["update-header"]
+    header = UpdateHeader(bytes(32), bytes(32), 0, bytes(32), 1, 1, 0, 0, bytes(16), 0)
+    assert keys(encode_update_header(header)) == required
+    assert keys(encode_update_header(dataclasses.replace(header, base=bytes(32)))) == required | optional

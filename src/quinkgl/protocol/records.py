@@ -13,12 +13,10 @@ from quinkgl.crypto.cose import Sign1, decode_sign1_untrusted, sign1, verify_sig
 from quinkgl.crypto.identity import Identity
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
-from quinkgl.wire.limits import CONSTANTS, LIMITS, Limits
+from quinkgl.wire.limits import CONSTANTS, Limits
 from quinkgl.wire.messages.membership import PeerRecord, decode_record_untrusted, encode_record
 
 DOMAIN = "peer-record"
-PERIOD_S = int(LIMITS.shuffle_interval_s)
-"""A record's ``period`` counts these since 1970, whatever interval a node shuffles at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ def issue_record(
         ttl=ttl,
         swarm_tag=swarm_tag(root, identity.peer_id),
         addresses=addresses,
-        period=issued // PERIOD_S,
+        period=issued // CONSTANTS.record_period_s,
     )
     return SignedRecord(record, sign1(identity, DOMAIN, encode_record(record)))
 
@@ -86,7 +84,7 @@ def check_record_untrusted(
     record = decode_record_untrusted(envelope.payload)
     if not hmac.compare_digest(record.swarm_tag, swarm_tag(root, record.key)):
         raise _fault(ErrorCode.E_REC_SCOPE, "a peer record of another swarm", record, "M-010")
-    if record.period != record.issued // PERIOD_S:
+    if record.period != record.issued // CONSTANTS.record_period_s:
         raise _fault(
             ErrorCode.E_SCHEMA, "a peer record whose period is not that of its issue", record, "M-004"
         )

@@ -118,6 +118,7 @@ class Constants:
     nonce_bytes: int
     mac1_bytes: int
     swarm_tag_bytes: int
+    record_period_s: int
     connection_id_bytes: int
     packet_number_bytes: int
     stateless_reset_token_bytes: int

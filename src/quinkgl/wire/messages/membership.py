@@ -53,8 +53,8 @@ class PeerRecord:
 
     ``key`` is the peer id, ``seq`` grows with each record of the peer, ``issued`` is in seconds since 1970
     and ``ttl`` in seconds, ``swarm_tag`` (8 bytes) names the swarm to its members alone, ``addresses`` are
-    candidates in order of preference, ``vouchers`` are opaque promises of relays, ``period`` is ``issued``
-    divided by the shuffle interval.
+    candidates in order of preference, ``vouchers`` are opaque promises of relays, ``period`` counts periods
+    of 10 s up to ``issued``.
     """
 
     key: bytes
