@@ -84,7 +84,7 @@ def test_an_unknown_key_below_64_is_refused(key):
     assert refused.value.code is ErrorCode.E_SCHEMA
 
 
-@pytest.mark.parametrize("key", range(12))
+@pytest.mark.parametrize("key", [*range(11), 12])
 def test_a_header_needs_every_key(key):
     fields = fields_of(PLAIN)
     del fields[key]

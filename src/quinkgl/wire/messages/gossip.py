@@ -20,7 +20,7 @@ MAX_SAMPLE_COUNT = (1 << 53) - 1
 NONCE_BYTES = 16
 
 _SWARM, _AUTHOR, _ROUND, _ROOT, _SIZE, _CODEC, _SAMPLES, _PARAMS, _METADATA = range(9)
-_ISSUED, _NONCE, _INCARNATION, _BASE = range(9, 13)
+_ISSUED, _NONCE, _BASE, _INCARNATION = range(9, 13)
 _HASH = bstr(32, 32)
 _KEY = bstr(CONSTANTS.key_bytes, CONSTANTS.key_bytes)
 _WHERE = "gossip message"
