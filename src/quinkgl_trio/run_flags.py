@@ -133,7 +133,7 @@ def _add_rounds(parser: argparse.ArgumentParser) -> None:
         "--rounds", type=counting, metavar="N", help="rounds in all (default: the manifest's limit, or 100)"
     )
     # Twice as fast as this peer's own rounds can be, so that peers of its kind never refuse it.
-    add_gossip(group, min_collect_s=0.2, offer_interval_s=0.1)
+    add_gossip(group, quorum=1, min_collect_s=0.2, max_collect_s=10.0, offer_interval_s=0.1)
     group.add_argument(
         "--peer-index",
         type=natural,
@@ -142,11 +142,22 @@ def _add_rounds(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_gossip(group: argparse._ArgumentGroup, *, min_collect_s: float, offer_interval_s: float) -> None:
+def add_gossip(
+    group: argparse._ArgumentGroup,
+    *,
+    quorum: int,
+    min_collect_s: float,
+    max_collect_s: float,
+    offer_interval_s: float,
+) -> None:
     """Add what ``run`` and ``demo`` have in common about rounds."""
     group.add_argument("--fan-out", type=counting, default=3, metavar="N", help="peers sent to (default: 3)")
     group.add_argument(
-        "--quorum", type=natural, default=2, metavar="N", help="updates to wait for in a round (default: 2)"
+        "--quorum",
+        type=natural,
+        default=quorum,
+        metavar="N",
+        help="updates to wait for in a round (default: %(default)s)",
     )
     group.add_argument(
         "--min-collect",
@@ -158,9 +169,9 @@ def add_gossip(group: argparse._ArgumentGroup, *, min_collect_s: float, offer_in
     group.add_argument(
         "--max-collect",
         type=positive,
-        default=10.0,
+        default=max_collect_s,
         metavar="SECONDS",
-        help="longest time (default: 10)",
+        help="longest time (default: %(default)s)",
     )
     group.add_argument(
         "--offer-interval",

@@ -50,4 +50,10 @@ def configure_demo(parser: argparse.ArgumentParser) -> None:
     )
     group = add_training(parser)
     group.add_argument("--model", choices=MODELS, default="mlp", help="what to train (default: mlp)")
-    add_gossip(parser.add_argument_group("rounds"), min_collect_s=0.0, offer_interval_s=0.0)
+    add_gossip(
+        parser.add_argument_group("rounds"),
+        quorum=2,
+        min_collect_s=0.2,
+        max_collect_s=1.0,
+        offer_interval_s=0.0,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self
 
 from quinkgl.cli import Output
 from quinkgl_trio.demo.crew import PeerLog
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-_SPARKLINE_WIDTH: Final = 20
+_SPARKLINE_WIDTH: Final = 12
+_BAR_WIDTH: Final = 10
+_NUMBERS: Final = ("peers", "round", "accuracy", "sent")
 
 
 class DemoView(Protocol):
@@ -128,10 +130,9 @@ class LiveDemo:
         from rich.text import Text
 
         table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-        for column in ("peer", "id", "address", "peers", "round", "", "accuracy", "", "sent"):
-            table.add_column(
-                column, justify="right" if column in {"peers", "round", "accuracy", "sent"} else "left"
-            )
+        for column in ("peer", "id", "peers", "round", "", "accuracy", "", "sent"):
+            justify: Literal["left", "right"] = "right" if column in _NUMBERS else "left"
+            table.add_column(column, justify=justify, no_wrap=True)
         for log in self._logs:
             last = log.last
             done = last["round"] if last else 0
@@ -139,10 +140,9 @@ class LiveDemo:
             table.add_row(
                 Text(log.name, style="bold"),
                 log.peer_id[:8],
-                log.address,
                 str(log.met),
                 f"{done}/{self._rounds}",
-                ProgressBar(total=self._rounds, completed=done, width=16),
+                ProgressBar(total=self._rounds, completed=done, width=_BAR_WIDTH),
                 format_percent(last["accuracy"]) if last else "-",
                 Text(sparkline(accuracies, _SPARKLINE_WIDTH), style="green"),
                 format_bytes(last["bytes_sent"]) if last else "-",
