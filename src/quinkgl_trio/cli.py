@@ -5,12 +5,15 @@ Nothing here imports Trio, NumPy or the machines: ``--help`` is as quick as that
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Final
 
 from quinkgl.cli import Command, Context, run_cli
 from quinkgl_trio.demo.flags import configure_demo
 from quinkgl_trio.run_flags import configure_run
+
+_THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def _run(context: Context) -> int:
@@ -20,6 +23,9 @@ def _run(context: Context) -> int:
 
 
 def _demo(context: Context) -> int:
+    # Peers share the cores as processes, not as threads, and what they are compared with computes alike.
+    for name in _THREAD_VARIABLES:
+        os.environ.setdefault(name, "1")
     from quinkgl_trio.demo.command import demo
 
     return demo(context)

@@ -382,6 +382,13 @@ class Node:
     async def _after_round(
         self, done: RoundCompleted, trained: TrainingResult, evaluation: dict[str, float] | None
     ) -> None:
+        # A round is over with all that belongs to it or not at all, also for a run that is being cancelled.
+        with trio.CancelScope(shield=True):
+            await self._close_round(done, trained, evaluation)
+
+    async def _close_round(
+        self, done: RoundCompleted, trained: TrainingResult, evaluation: dict[str, float] | None
+    ) -> None:
         self._completed = done.round
         totals = self._open.totals()
         report = RoundReport(
