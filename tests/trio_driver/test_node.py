@@ -218,7 +218,7 @@ def test_a_node_that_is_not_open_says_so():
 
 
 async def test_bad_updates_are_dropped_and_charged_and_the_round_survives():
-    node = make_node(rounds=12, gossip=replace(QUICK, min_collect_s=0.2))
+    node = make_node(rounds=12, gossip=replace(QUICK, min_collect_s=0.2, minimum_peers=0))
     heard = record(node)
     weights = fresh_model().get_weights()
     broken = dict(weights)
