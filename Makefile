@@ -11,7 +11,7 @@ SEEDS ?= 0 1 2 3 4
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint coverage netns hostile fashion demo-acceptance clean
+.PHONY: help demo test lint coverage netns hostile mutants fashion demo-acceptance clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -50,6 +50,9 @@ netns: $(VENV)/.installed-dev  ## The demo in a network namespace of its own (ro
 
 hostile: $(VENV)/.installed-dev  ## A training node under 20,000 random and mutated datagrams
 	$(BIN)/python -m pytest -s -m hostile tests/hostile
+
+mutants: $(VENV)/.installed-dev  ## Plant bugs one at a time in a copy: the tests must notice each
+	$(BIN)/python tools/mutants.py
 
 fashion: $(VENV)/.installed-run  ## The demo on Fashion-MNIST (installs the Debian package dataset-fashion-mnist)
 	tools/debian_package.sh dataset-fashion-mnist /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
