@@ -89,6 +89,40 @@ def test_both_opening_at_once_make_one_session_each():
     assert not events_of(net, 0, PeerDisconnected) + events_of(net, 1, PeerDisconnected)
 
 
+def test_every_address_of_a_discovered_peer_is_tried_in_turn():
+    net = SwarmNetwork(seed=4)
+    for _ in range(3):
+        net.add(config=QUICK)
+    nowhere = ("10.0.5.5", 9)
+    net.members[1].machine.set_addresses((nowhere, net.address(1)), now=0.0)
+    net.connect(1, 0)
+    assert net.network.run(lambda: bool(net.members[0].machine.peers()), limit_s=10)
+    net.network.run(limit_s=12)  # a record is issued anew once in a shuffle interval
+    net.network.set_link(net.address(1), net.address(2), Link(loss=1.0))
+    net.connect(2, 0)
+    net.network.run(limit_s=3)
+    assert nowhere in net.members[2].sent_to
+    net.network.set_link(net.address(1), net.address(2), Link())
+    assert net.network.run(lambda: len(net.members[2].machine.peers()) == 2, limit_s=30)
+    assert net.address(1) in net.members[2].sent_to
+
+
+def test_a_discovered_peer_that_no_address_leads_to_is_given_up():
+    net = SwarmNetwork(seed=4)
+    for _ in range(3):
+        net.add(config=QUICK)
+    net.members[1].machine.set_addresses((("10.0.5.5", 9), ("10.0.5.6", 9)), now=0.0)
+    net.connect(1, 0)
+    assert net.network.run(lambda: bool(net.members[0].machine.peers()), limit_s=10)
+    net.network.run(limit_s=12)  # a record is issued anew once in a shuffle interval
+    net.network.set_link(net.address(1), net.address(2), Link(loss=1.0))
+    net.connect(2, 0)
+    net.network.run(limit_s=60)
+    assert {("10.0.5.5", 9), ("10.0.5.6", 9)} <= set(net.members[2].sent_to)
+    assert net.members[2].machine.stats.dropped["discovered_peer_unreachable"] >= 1
+    assert not events_of(net, 2, ConnectFailed)
+
+
 def test_the_expected_identity_is_checked():
     net = SwarmNetwork(seed=6)
     net.add()

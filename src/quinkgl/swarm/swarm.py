@@ -28,9 +28,9 @@ from quinkgl.protocol.manifest_handshake import (
     ManifestRefused,
     Terms,
 )
-from quinkgl.protocol.membership import Membership, PeerDiscovered
-from quinkgl.swarm import events as swarm_events
+from quinkgl.protocol.membership import Membership
 from quinkgl.swarm.deliveries import Deliveries, Publication
+from quinkgl.swarm.dialler import Dialler
 from quinkgl.swarm.events import (
     Capabilities,
     PeerConnected,
@@ -140,10 +140,9 @@ class Swarm(Exclusive):
             self._membership.restore(state["membership"], now=now)
             self._gossip.restore(state["gossip"], now=now)
         self._neighbours: dict[bytes, _Neighbour] = {}
-        self._given: dict[Address, bytes | None] = {}
-        self._redial_at: float | None = None
         self._events: deque[SwarmEvent] = deque()
         self._deliveries = Deliveries(self._endpoint, self._events)
+        self._dialler = Dialler(self._endpoint, self._membership, self._config, self._events)
         self._ended: dict[str, int] = {}
         self._updates_received = 0
         self._closing = False
@@ -162,8 +161,7 @@ class Swarm(Exclusive):
         """
         now = self._clock(now)
         self._check_open()
-        self._given[address] = expected_peer
-        self._endpoint.connect(address, expected_peer=expected_peer, now=now)
+        self._dialler.connect(address, expected_peer, now=now)
         self._settle()
 
     @exclusive
@@ -245,7 +243,6 @@ class Swarm(Exclusive):
         if self._closing:
             return
         self._closing = True
-        self._redial_at = None
         self._endpoint.close(code, reason, now=now)
         self._settle()
 
@@ -280,6 +277,8 @@ class Swarm(Exclusive):
         for part in (self._membership.stats.dropped, self._gossip.stats.dropped, self._ended, *live):
             for reason, count in part.items():
                 dropped[reason] = dropped.get(reason, 0) + count
+        if self._dialler.unreachable:
+            dropped["discovered_peer_unreachable"] = self._dialler.unreachable
         copied["dropped"] = dropped
         return SwarmStats(
             **copied, updates_received=self._updates_received, updates_sent=self._deliveries.delivered
@@ -314,10 +313,8 @@ class Swarm(Exclusive):
             due = machine.deadline()
             if due is not None and due <= now:
                 machine.handle_timer(now=now)
-        if self._redial_at is not None and self._redial_at <= now:
-            self._redial_at = None
-            for address, expected in self._given.items():
-                self._endpoint.connect(address, expected_peer=expected, now=now)
+        if not self._closing:
+            self._dialler.handle_timer(now=now)
         self._settle()
 
     # Output
@@ -375,7 +372,7 @@ class Swarm(Exclusive):
             case ConnectionLost():
                 self._on_lost(event)
             case ConnectFailed(address, expected, code, reason):
-                self._on_connect_failed(address, expected, code, reason)
+                self._dialler.on_failed(address, expected, code, reason, now=self._now)
             case MessageReceived(peer, channel, data):
                 self._on_message(peer, channel, data)
             case OfferReceived(peer, transfer, root, size, header):
@@ -413,7 +410,7 @@ class Swarm(Exclusive):
             self._events.append(PeerDisconnected(event.peer, event.code, event.reason, event.by_remote))
         elif neighbour.handshake.state is not HandshakeState.REFUSED:
             self._on_lost_early(neighbour, event)
-        self._plan_redial()
+        self._dialler.plan_redial(now=self._now)
 
     def _on_lost_early(self, neighbour: _Neighbour, event: ConnectionLost) -> None:
         """A session ended before the manifest was agreed, so nobody has heard of its peer yet."""
@@ -421,16 +418,7 @@ class Swarm(Exclusive):
         if neighbour.incoming or replaced:
             self._count_ended({"session_ended_early": 1})
         else:
-            self._on_connect_failed(neighbour.address, event.peer, event.code, event.reason)
-
-    def _on_connect_failed(self, address: Address, expected: bytes | None, code: int, reason: str) -> None:
-        if address in self._given and self._given[address] in {None, expected}:
-            self._events.append(swarm_events.ConnectFailed(address, expected, code, reason))
-            self._plan_redial()
-        else:
-            self._count_ended({"discovered_peer_unreachable": 1})
-            if expected is not None:
-                self._membership.peer_unreachable(expected, now=self._now)
+            self._dialler.on_failed(neighbour.address, event.peer, event.code, event.reason, now=self._now)
 
     def _on_message(self, peer: bytes, channel: Channel, data: bytes) -> None:
         """Hand a message to the machine behind its channel; a peer that breaks the rules is disconnected."""
@@ -480,7 +468,6 @@ class Swarm(Exclusive):
     def _on_agreed(self, peer: bytes, neighbour: _Neighbour) -> None:
         neighbour.connected = True
         self._deliveries.open(peer)
-        self._redial_at = None
         self._membership.peer_connected(peer, neighbour.record or None, now=self._now)
         self._gossip.peer_connected(peer, now=self._now)
         self._events.append(PeerConnected(peer, neighbour.address, neighbour.incoming))
@@ -498,14 +485,9 @@ class Swarm(Exclusive):
             self._say(message[0], Channel.MEMBERSHIP, message[1])
         while (event := self._membership.next_event()) is not None:
             busy = True
-            self._on_discovered(event)
+            if not self._closing:
+                self._dialler.on_discovered(event.peer, event.addresses, now=self._now)
         return busy
-
-    def _on_discovered(self, event: PeerDiscovered) -> None:
-        """Dial a peer that others told of, while there is need for neighbours."""
-        wanted = len(self._neighbours) < self._config.target_peers
-        if wanted and not self._closing and event.peer not in self._neighbours:
-            self._endpoint.connect(event.addresses[0], expected_peer=event.peer, now=self._now)
 
     def _drain_gossip(self) -> bool:
         busy = False
@@ -554,12 +536,6 @@ class Swarm(Exclusive):
         neighbour = self._neighbours.get(peer)
         return neighbour is not None and neighbour.connected
 
-    def _plan_redial(self) -> None:
-        """When the last peer is gone, try the given addresses again after a while."""
-        alone = not any(neighbour.connected for neighbour in self._neighbours.values())
-        if alone and self._given and not self._closing and self._redial_at is None:
-            self._redial_at = self._now + self._config.redial_s
-
     def _count_ended(self, dropped: Mapping[str, int]) -> None:
         for reason, count in dropped.items():
             self._ended[reason] = self._ended.get(reason, 0) + count
@@ -590,8 +566,9 @@ class Swarm(Exclusive):
             due = machine.deadline()
             if due is not None and (best is None or due < best[0]):
                 best = (due, machine.deadline_reason)
-        if self._redial_at is not None and (best is None or self._redial_at < best[0]):
-            best = (self._redial_at, "redial")
+        redial_at = None if self._closing else self._dialler.redial_at
+        if redial_at is not None and (best is None or redial_at < best[0]):
+            best = (redial_at, "redial")
         return best
 
 
