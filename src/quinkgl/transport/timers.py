@@ -18,6 +18,9 @@ class Timer(IntEnum):
     CLOSE = 5
 
 
+_TIMERS = tuple(Timer)
+
+
 class TimerTable:
     """When each timer is due, absolute on the caller's clock; an unset timer never is."""
 
@@ -40,12 +43,12 @@ class TimerTable:
 
     def next(self) -> tuple[float, Timer] | None:
         """Return the earliest timer, the lower-numbered one of two that are due together."""
-        earliest: tuple[float, Timer] | None = None
-        for timer in Timer:
-            when = self._due[timer]
-            if when is not None and (earliest is None or when < earliest[0]):
-                earliest = (when, timer)
-        return earliest
+        earliest: float | None = None
+        first = 0
+        for index, when in enumerate(self._due):
+            if when is not None and (earliest is None or when < earliest):
+                earliest, first = when, index
+        return None if earliest is None else (earliest, _TIMERS[first])
 
     def expired(self, timer: Timer, now: float) -> bool:
         """Whether a timer is due at ``now``; a due timer is disarmed by asking."""
