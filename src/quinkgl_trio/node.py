@@ -242,7 +242,6 @@ class Node:
             RuntimeError: the node is not open.
         """
         live = self._open
-        self._stopping, self._joining = False, trio.CancelScope()
         await self._join(live)
         start, before = trio.current_time(), len(self._reports)
         left = self.training.rounds - self._completed
@@ -270,7 +269,10 @@ class Node:
         )
 
     def stop(self) -> None:
-        """End `run` soon: a round in progress does not count; what is saved is the end of the last one."""
+        """End `run` soon, and every later one at once.
+
+        A round in progress does not count; what is saved is the end of the last one.
+        """
         self._stopping = True
         self._joining.cancel()
         if self._live is not None:
@@ -372,7 +374,9 @@ class Node:
         gossip = self.gossip
         limit_s = math.inf if gossip.join_timeout_s is None else gossip.join_timeout_s
         try:
-            with self._joining:
+            with trio.CancelScope() as self._joining:
+                if self._stopping:
+                    self._joining.cancel()
                 await live.network.join(gossip.minimum_peers, timeout_s=limit_s)
         except JoinError as error:
             if not gossip.alone_ok:
