@@ -121,6 +121,6 @@ def peer_command(stage: Stage, folder: PeerFolder, meet: str | None) -> list[str
     }
     if meet is not None:
         flags["peer"] = meet
-    command = [sys.executable, "-m", "quinkgl_trio", "run", "--json", "--log-level", "warn"]
+    command = [sys.executable, "-m", "quinkgl_trio", "run", "--json", "--quiet"]
     command += [f"--{name}={value}" for name, value in flags.items()]
     return [*command, "--alone-ok", "--stop-when-stdin-closes"]
