@@ -427,6 +427,35 @@ def test_probes_back_off_and_pass_window_and_pacing():
     assert all(1.9 < later / earlier < 2.1 for earlier, later in pairwise(gaps))
 
 
+def test_the_peers_own_delay_is_waited_for():
+    """RFC 9002 6.2.1: whoever said that it may take a second to acknowledge is not probed before."""
+    waits = []
+    for delay_s in (0.025, 1.0):
+        table = Dialogue(peer=ScriptedPeer(parameters=TransportParameters(max_ack_delay_s=delay_s)))
+        table.command("send_message", table.peer.peer_id, Channel.GOSSIP, b"message")
+        table.wait(0.0)
+        start, probed = table.now, []
+        while not probed:
+            probed = table.wait(0.005)
+        waits.append(table.now - start)
+    assert waits[1] - waits[0] == pytest.approx(0.975, abs=0.01)
+
+
+def test_an_acknowledgement_that_ends_the_back_off_may_make_a_probe_overdue():
+    """The deadline is then now, not in the past. (An ACK of our ACK gives no sample that would raise it.)"""
+    table = Dialogue()
+    table.command("send_message", table.peer.peer_id, Channel.GOSSIP, b"message")
+    table.wait(0.5)  # the first two probes left
+    first = table.peer.received[-3]
+    (ack,) = table.deliver(table.peer.seal(PING), table.peer.seal(PING))
+    ours = table.peer.received[-1]
+    assert isinstance(ack, Ack)
+    table.wait(1.2)  # two more probes left, half of the next wait is over
+    table.deliver(table.peer.seal(table.peer.acknowledge(first, ours)))
+    assert table.endpoint.deadline() == table.now
+    assert len(table.wait(0.0)) == 2
+
+
 def test_a_probe_with_nothing_to_repeat_is_a_ping():
     table = Dialogue()
     ping = table.wait(LIMITS.keepalive_s)
