@@ -63,7 +63,7 @@ class Result:
 
 
 _CONNECTION = "src/quinkgl/transport/connection.py"
-_ENDPOINT = "src/quinkgl/transport/endpoint.py"
+_HANDSHAKES = "src/quinkgl/transport/handshakes.py"
 _HANDSHAKE = "src/quinkgl/transport/handshake.py"
 _RECEIVER = "src/quinkgl/transport/object_receiver.py"
 _UPDATE_GATE = "src/quinkgl/protocol/update_gate.py"
@@ -71,7 +71,7 @@ _UPDATE_GATE = "src/quinkgl/protocol/update_gate.py"
 MUTANTS = (
     Mutant(
         "the mac1 check",
-        _ENDPOINT,
+        _HANDSHAKES,
         "if not verify_mac1(self._party.keys.mac1_key, packet.mac1, *packet.authenticated):",
         "if False:",
         ("tests/transport/test_endpoint.py::test_mac1_is_checked_before_anything_is_remembered_or_computed",),
@@ -190,7 +190,7 @@ MUTANTS = (
     ),
     Mutant(
         "the bound of half-open handshakes",
-        _ENDPOINT,
+        _HANDSHAKES,
         "if self._is_crowded(source):",
         "if False:",
         ("tests/transport/test_endpoint.py::test_half_open_handshakes_of_one_network_are_bounded",),

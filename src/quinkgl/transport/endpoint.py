@@ -9,20 +9,15 @@ counted in ``stats.dropped``.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from quinkgl.crypto.identity import Identity
 from quinkgl.crypto.keys import key_source
-from quinkgl.crypto.mac import mac1
-from quinkgl.crypto.mac import verify as verify_mac1
 from quinkgl.crypto.psk import SwarmKeys
-from quinkgl.transport.congestion import CongestionController, NewReno
+from quinkgl.transport.config import EndpointConfig
 from quinkgl.transport.connection import (
     Closed,
     Connection,
-    ConnectionConfig,
     ConnectionState,
     ControlMessage,
 )
@@ -38,8 +33,8 @@ from quinkgl.transport.events import (
     TransferFailed,
     Transmit,
 )
-from quinkgl.transport.half_open import Attempt, AttemptState, HalfOpen
-from quinkgl.transport.handshake import EPHEMERAL_BYTES, Initiator, LocalParty, Responder, Session
+from quinkgl.transport.handshake import LocalParty
+from quinkgl.transport.handshakes import Finished, Handshakes
 from quinkgl.transport.objects import (
     ObjectDelivered,
     ObjectFailed,
@@ -48,47 +43,27 @@ from quinkgl.transport.objects import (
     ReassemblyBudget,
 )
 from quinkgl.transport.stats import EndpointStats
-from quinkgl.wire.addresses import Address, is_loopback, prefix
+from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.exclusive import Exclusive, exclusive
 from quinkgl.wire.limits import LIMITS
-from quinkgl.wire.messages.session import TransportParameters
 from quinkgl.wire.packets import (
     CONNECTION_ID_BYTES,
     GREASE_MASK,
-    MAC_BYTES,
     SHORT_HEADER,
-    VERSION,
     LongPacket,
     LongType,
     PacketForm,
     decode_long_untrusted,
-    encode_init,
-    encode_long,
     packet_form,
 )
 
 if TYPE_CHECKING:
     import random
 
-_VERSIONS = (VERSION,)
 _CROSSING_S = LIMITS.half_open_lifetime_s
 """Two handshakes of the same two processes that ended within this time crossed each other."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointConfig:
-    """Knobs of an endpoint; the defaults are the specification's."""
-
-    parameters: TransportParameters = field(default_factory=TransportParameters)
-    """What peers are told about us."""
-    connection: ConnectionConfig = field(default_factory=ConnectionConfig)
-    handshake_timeout_s: float = LIMITS.handshake_timeout_s
-    handshake_tries: int = LIMITS.handshake_retries
-    connections: int = LIMITS.connections
-    controller: Callable[[int], CongestionController] = NewReno
-    """Makes the congestion controller of a session from the size of its datagrams."""
 
 
 class Endpoint(Exclusive):
@@ -111,14 +86,12 @@ class Endpoint(Exclusive):
         self.stats = EndpointStats()
         self._config = config if config is not None else EndpointConfig()
         self._rng = rng
-        self._source = key_source(rng, insecure_deterministic_keys=insecure_deterministic_keys)
-        self._party = LocalParty(identity, keys, self._source.x25519(), self._config.parameters)
-        self._record = b""
+        source = key_source(rng, insecure_deterministic_keys=insecure_deterministic_keys)
+        party = LocalParty(identity, keys, source.x25519(), self._config.parameters)
+        self._handshakes = Handshakes(party, source, self._config, rng, self.stats)
         self._now = now
         self._closing = False
         self._budget = ReassemblyBudget()
-        self._attempts: dict[bytes, Attempt] = {}
-        self._half_open: dict[bytes, HalfOpen] = {}
         self._connections: dict[bytes, Connection] = {}
         self._by_peer: dict[bytes, Connection] = {}
         self._ready: deque[Connection] = deque()
@@ -138,42 +111,22 @@ class Endpoint(Exclusive):
         if self._closing:
             raise LocalProtocolError(ErrorCode.E_USAGE, "the endpoint is closing", layer="transport")
         now = self._clock(now)
-        for attempt in self._attempts.values():
-            if attempt.address == address and attempt.expected_peer == expected_peer:
-                return
+        if self._handshakes.is_trying(address, expected_peer):
+            return
         for peer, connection in self._by_peer.items():
             if peer == expected_peer or (expected_peer is None and connection.address == address):
                 return
-        if len(self._attempts) + len(self._by_peer) >= self._config.connections:
+        if self._handshakes.attempts + len(self._by_peer) >= self._config.connections:
             self._events.append(
                 ConnectFailed(address, expected_peer, ErrorCode.E_BUSY, "too many sessions are open")
             )
             return
-        initiator = Initiator(self._party, self._source, VERSION, _VERSIONS)
-        local_id = self._new_id()
-        head, tail = encode_init(
-            version=VERSION,
-            destination_id=self._rng.randbytes(CONNECTION_ID_BYTES),
-            source_id=local_id,
-            versions=_VERSIONS,
-            noise=initiator.message1,
-        )
-        mac = mac1(self._party.keys.mac1_key, head, tail)
-        self._attempts[local_id] = Attempt(
-            initiator=initiator,
-            address=address,
-            expected_peer=expected_peer,
-            local_id=local_id,
-            datagram=head + mac + bytes(MAC_BYTES) + tail,
-            timeout_s=self._config.handshake_timeout_s,
-            tries=self._config.handshake_tries,
-            now=now,
-        )
+        self._handshakes.connect(address, expected_peer, now)
 
     @exclusive
     def set_record(self, record: bytes) -> None:
         """Set the signed peer record that handshakes carry from now on."""
-        self._record = record
+        self._handshakes.record = record
 
     @exclusive
     def send_message(self, peer: bytes, channel: Channel, body: bytes, *, now: float) -> bool:
@@ -256,8 +209,7 @@ class Endpoint(Exclusive):
         if self._closing:
             return
         self._closing = True
-        self._attempts.clear()
-        self._half_open.clear()
+        self._handshakes.forget_all()
         for connection in list(self._connections.values()):
             connection.close(code, reason, now=now)
             self._settle(connection)
@@ -307,14 +259,8 @@ class Endpoint(Exclusive):
     def handle_timer(self, *, now: float) -> None:
         """Act on everything that is due; a spurious call does nothing."""
         now = self._clock(now)
-        for attempt in list(self._attempts.values()):
-            if attempt.retry_at <= now and not attempt.due:
-                self._go_on(attempt)
-        for half_open in list(self._half_open.values()):
-            if half_open.expires_at <= now:
-                self._forget_half_open(half_open)
-            elif half_open.retry_at <= now:
-                half_open.due = True
+        self._handshakes.handle_timer(now)
+        self._take_failures()
         for connection in list(self._connections.values()):
             due = connection.deadline()
             if due is not None and due[0] <= now:
@@ -332,14 +278,9 @@ class Endpoint(Exclusive):
     def next_datagram(self, now: float) -> Transmit | None:
         """Build the next datagram; handshakes first, then the sessions in turn."""
         now = self._clock(now)
-        for attempt in self._attempts.values():
-            if attempt.due:
-                return self._transmit(attempt.take(now, 0.9 + 0.2 * self._rng.random()), attempt.address)
-        for half_open in self._half_open.values():
-            if half_open.due:
-                answer = half_open.take(now)
-                if answer is not None:
-                    return self._transmit(answer, half_open.address)
+        handshake = self._handshakes.next_datagram(now)
+        if handshake is not None:
+            return self._transmit(*handshake)
         while self._ready:
             connection = self._ready[0]
             packet = connection.next_datagram(now)
@@ -372,6 +313,7 @@ class Endpoint(Exclusive):
                 self._receive_long_untrusted(decode_long_untrusted(data), len(data), source, now)
             except RemoteProtocolError as error:
                 self.stats.drop(error.code.name)
+            self._take_failures()
         elif len(data) < SHORT_HEADER.size:
             self.stats.drop("short_packet")
         else:
@@ -386,144 +328,35 @@ class Endpoint(Exclusive):
         if self._closing:
             self.stats.drop("closing")
         elif packet.type is LongType.INIT:
-            self._on_init_untrusted(packet, size, source, now)
+            self._handshakes.on_init_untrusted(packet, size, source, now)
         elif packet.type is LongType.RESP:
-            self._on_resp_untrusted(packet, source, now)
+            self._on_finished(self._handshakes.on_resp_untrusted(packet, source, now), now)
         else:
-            self._on_fin_untrusted(packet, source, now)
+            finished = self._handshakes.on_fin_untrusted(packet, source, now)
+            if finished is None:
+                self._on_late_finish(packet)
+            self._on_finished(finished, now)
 
-    def _on_init_untrusted(self, packet: LongPacket, size: int, source: Address, now: float) -> None:
-        """Answer an INIT of someone who holds the swarm's keys; everyone else meets silence."""
-        if not verify_mac1(self._party.keys.mac1_key, packet.mac1, *packet.authenticated):
-            raise RemoteProtocolError(ErrorCode.E_MAC1, "mac1 is of another swarm, or noise", section="5.4")
-        for half_open in self._half_open.values():
-            if half_open.address == source and half_open.remote_id == packet.source_id:
-                half_open.on_init_again(size)
-                return
-        crossing = self._attempt_to(source)
-        if crossing is not None and crossing.initiator.ephemeral_public > packet.noise[:EPHEMERAL_BYTES]:
-            self.stats.drop("simultaneous_open")
-            return
-        if self._is_crowded(source):
-            self.stats.drop("half_open_full")
-            return
-        responder = Responder(
-            self._party,
-            self._source,
-            packet.version,
-            packet.versions,
-            packet.noise,
-            record=self._record,
-            observed=source,
-        )
-        local_id = self._new_id()
-        answer = encode_long(
-            LongType.RESP,
-            version=packet.version,
-            destination_id=packet.source_id,
-            source_id=local_id,
-            noise=responder.message2,
-        )
-        self._half_open[local_id] = HalfOpen(
-            responder=responder,
-            address=source,
-            local_id=local_id,
-            remote_id=packet.source_id,
-            datagram=answer,
-            received_bytes=size,
-            timeout_s=self._config.handshake_timeout_s,
-            now=now,
-        )
-        if crossing is not None:
-            crossing.wait_for_other(now)
-
-    def _on_resp_untrusted(self, packet: LongPacket, source: Address, now: float) -> None:
-        attempt = self._attempts.get(packet.destination_id)
-        if attempt is None or attempt.address != source:
-            self.stats.drop("unknown_connection")
-            return
-        try:
-            message3, session = attempt.initiator.finish_untrusted(
-                packet.noise, expected_peer=attempt.expected_peer, record=self._record, observed=source
-            )
-            self._check_not_self(session)
-        except RemoteProtocolError as error:
-            if error.code is not ErrorCode.E_HS_DECRYPT:
-                # Whoever wrote this holds the swarm's keys, and will answer no better the next time.
-                self._give_up(attempt, error.code, error.message)
-            raise
-        rtt_s = attempt.rtt(now)
-        self._drop_attempts(session.peer_id, source)
-        finish = encode_long(
-            LongType.FIN,
-            version=packet.version,
-            destination_id=packet.source_id,
-            source_id=attempt.local_id,
-            noise=message3,
-        )
-        connection = self._make_connection(
-            session,
-            attempt.local_id,
-            packet.source_id,
-            source,
-            incoming=False,
-            rtt_s=rtt_s,
-            finish=finish,
-            now=now,
-        )
-        self._install(connection, now)
-
-    def _on_fin_untrusted(self, packet: LongPacket, source: Address, now: float) -> None:
-        half_open = self._half_open.get(packet.destination_id)
-        if half_open is None or (half_open.address, half_open.remote_id) != (source, packet.source_id):
-            connection = self._connections.get(packet.destination_id)
-            if connection is not None and connection.incoming:
-                connection.on_late_finish()
-                self._touch(connection)
-            self.stats.drop("late_finish" if connection is not None else "unknown_connection")
-            return
-        try:
-            session = half_open.responder.finish_untrusted(packet.noise)
-            self._check_not_self(session)
-        except RemoteProtocolError as error:
-            if error.code is not ErrorCode.E_HS_DECRYPT:
-                self._forget_half_open(half_open)
-            raise
-        del self._half_open[half_open.local_id]
-        connection = self._make_connection(
-            session,
-            half_open.local_id,
-            half_open.remote_id,
-            source,
-            incoming=True,
-            rtt_s=half_open.rtt(now),
-            finish=None,
-            now=now,
-        )
-        self._drop_attempts(session.peer_id, source)
-        self._install(connection, now)
+    def _on_late_finish(self, packet: LongPacket) -> None:
+        """A FIN that came before: its sender has not heard from us since."""
+        connection = self._connections.get(packet.destination_id)
+        if connection is not None and connection.incoming:
+            connection.on_late_finish()
+            self._touch(connection)
+        self.stats.drop("late_finish" if connection is not None else "unknown_connection")
 
     # Connections
 
-    def _make_connection(
-        self,
-        session: Session,
-        local_id: bytes,
-        remote_id: bytes,
-        address: Address,
-        *,
-        incoming: bool,
-        rtt_s: float | None,
-        finish: bytes | None,
-        now: float,
-    ) -> Connection:
+    def _on_finished(self, finished: Finished | None, now: float) -> None:
+        if finished is None:
+            return
         config = self._config
-        return Connection(
-            session=session,
-            local_id=local_id,
-            remote_id=remote_id,
-            address=address,
-            incoming=incoming,
+        connection = Connection(
+            session=finished.session,
+            local_id=finished.local_id,
+            remote_id=finished.remote_id,
+            address=finished.address,
+            incoming=finished.incoming,
             grease=self._rng.getrandbits(8) & GREASE_MASK,
             config=config.connection,
             idle_timeout_s=config.parameters.idle_timeout_s,
@@ -531,10 +364,11 @@ class Endpoint(Exclusive):
             controller=config.controller(config.connection.datagram_bytes),
             budget=self._budget,
             stats=self.stats,
-            handshake_rtt_s=rtt_s,
-            finish=finish,
+            handshake_rtt_s=finished.rtt_s,
+            finish=finished.finish,
             now=now,
         )
+        self._install(connection, now)
 
     def _install(self, new: Connection, now: float) -> None:
         """Make a finished handshake the one session with its peer, or end it when the other one stays."""
@@ -613,51 +447,10 @@ class Endpoint(Exclusive):
         if connection not in self._ready:
             self._ready.append(connection)
 
-    # Handshakes
-
-    def _attempt_to(self, address: Address) -> Attempt | None:
-        for attempt in self._attempts.values():
-            if attempt.address == address and attempt.state is AttemptState.SENDING:
-                return attempt
-        return None
-
-    def _is_crowded(self, source: Address) -> bool:
-        """Whether strangers hold as many half-open handshakes as they may, in all or from one network."""
-        if len(self._half_open) >= LIMITS.half_open:
-            return True
-        network = prefix(source)
-        same = sum(half_open.network == network for half_open in self._half_open.values())
-        return same >= LIMITS.half_open_per_prefix and not is_loopback(source)
-
-    def _go_on(self, attempt: Attempt) -> None:
-        """Send an INIT again, or give up after the last one."""
-        if attempt.tries_left > 0:
-            attempt.go_on()
-        else:
-            self._give_up(attempt, ErrorCode.E_HS_TIMEOUT, "nobody answered")
-
-    def _give_up(self, attempt: Attempt, code: ErrorCode, reason: str) -> None:
-        del self._attempts[attempt.local_id]
-        self._events.append(ConnectFailed(attempt.address, attempt.expected_peer, code, reason))
-
-    def _drop_attempts(self, peer: bytes, address: Address) -> None:
-        """Forget the attempts that a session with ``peer`` at ``address`` answers."""
-        for attempt in list(self._attempts.values()):
-            anyone = attempt.expected_peer is None and attempt.address == address
-            if anyone or attempt.expected_peer == peer:
-                del self._attempts[attempt.local_id]
-
-    def _forget_half_open(self, half_open: HalfOpen) -> None:
-        del self._half_open[half_open.local_id]
-        for attempt in list(self._attempts.values()):
-            if attempt.address == half_open.address and attempt.state is AttemptState.YIELDED:
-                self._go_on(attempt)
-
-    def _check_not_self(self, session: Session) -> None:
-        if session.peer_id == self._party.identity.peer_id:
-            raise RemoteProtocolError(
-                ErrorCode.E_HS_SELF, "the address leads back to this node", section="5.5"
-            )
+    def _take_failures(self) -> None:
+        """Report attempts that were given up."""
+        self._events += self._handshakes.failures
+        self._handshakes.failures.clear()
 
     # Common
 
@@ -669,9 +462,6 @@ class Endpoint(Exclusive):
         self._now = now
         return now
 
-    def _new_id(self) -> bytes:
-        return self._rng.randbytes(CONNECTION_ID_BYTES)
-
     def _transmit(self, data: bytes, destination: Address) -> Transmit:
         self.stats.bytes_sent += len(data)
         self.stats.datagrams_sent += 1
@@ -682,15 +472,7 @@ class Endpoint(Exclusive):
             return self._now, "events"
         if self._ready:
             return self._now, "datagrams"
-        best: tuple[float, str] | None = None
-        for attempt in self._attempts.values():
-            when = self._now if attempt.due else attempt.retry_at
-            if best is None or when < best[0]:
-                best = (when, "handshake")
-        for half_open in self._half_open.values():
-            when = self._now if half_open.due else min(half_open.retry_at, half_open.expires_at)
-            if best is None or when < best[0]:
-                best = (when, "half-open handshake")
+        best = self._handshakes.deadline(self._now)
         for connection in self._connections.values():
             due = connection.deadline()
             if due is not None and (best is None or due[0] < best[0]):
