@@ -55,7 +55,12 @@ def color_allowed(*, no_color: bool) -> bool:
 
 
 def start_logging(level: str, *, quiet: bool) -> None:
-    """Send log records of this level and above to stderr; with `quiet`, errors alone."""
-    logging.basicConfig(
-        level=logging.ERROR if quiet else LOG_LEVELS[level], format=LOG_FORMAT, stream=sys.stderr, force=True
-    )
+    """Send log records of this level and above to stderr; with `quiet`, errors alone.
+
+    Libraries have their say from warnings up, or with everything else at level debug.
+    """
+    chosen = logging.ERROR if quiet else LOG_LEVELS[level]
+    others = chosen if chosen <= logging.DEBUG else max(chosen, logging.WARNING)
+    logging.basicConfig(level=others, format=LOG_FORMAT, stream=sys.stderr, force=True)
+    for package in ("quinkgl", "quinkgl_trio", "quinkgl_ipv8"):
+        logging.getLogger(package).setLevel(chosen)
