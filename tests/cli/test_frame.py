@@ -23,7 +23,8 @@ def flags(parser):
 
 def show(context):
     import logging
-    logging.getLogger("demo").info("working")
+    logging.getLogger("quinkgl.demo").info("working")
+    logging.getLogger("library").info("chatter")
     context.output.note("a note")
     a = context.args
     data = {"rounds": a.rounds, "peer": a.peer, "fast": a.fast, "name": a.name}
@@ -120,7 +121,9 @@ def test_global_flags_stand_before_or_after_the_command(run, arguments):
 def test_results_go_to_stdout_and_everything_else_to_stderr(run, tmp_path):
     result = run("show", "--name", "n")
     assert result.stdout == "rounds 1\n"
-    assert "INFO demo working" in result.stderr
+    assert "INFO quinkgl.demo working" in result.stderr
+    assert "chatter" not in result.stderr
+    assert "INFO library chatter" in run("--log-level", "debug", "show", "--name", "n").stderr
     assert "a note" in result.stderr
     quiet = run("-q", "show", "--name", "n")
     assert (quiet.stdout, quiet.stderr) == ("rounds 1\n", "")
