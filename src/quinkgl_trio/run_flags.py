@@ -85,6 +85,9 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         "--test-fraction", type=share, default=0.25, metavar="F", help="that share (default: 0.25)"
     )
     group.add_argument(
+        "--classes", type=counting, metavar="N", help="classes there are, where a file may lack the last ones"
+    )
+    group.add_argument(
         "--shard", type=shard, metavar="I/N", help="use part I of N of the training data, 1 to N"
     )
     group.add_argument(

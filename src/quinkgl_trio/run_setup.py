@@ -58,9 +58,9 @@ def read_data(args: argparse.Namespace) -> DataSetup:
     if args.alpha is not None and args.shard is None:
         raise CliError("--alpha shares data out unequally: it needs --shard I/N", ExitCode.VALIDATION)
     try:
-        train = _load(args.data)
+        train = _load(args.data, args.classes)
         if args.test_data is not None:
-            test = _load(args.test_data)
+            test = _load(args.test_data, args.classes)
         else:
             train, test = stratified_split(train, args.test_fraction, seed=args.seed)
         if args.shard is None:
@@ -81,10 +81,10 @@ def data_exit(error: DataError) -> ExitCode:
     return ExitCode.IO if isinstance(error, DataFileError) else ExitCode.VALIDATION
 
 
-def _load(source: str) -> Dataset:
+def _load(source: str, classes: int | None) -> Dataset:
     if source not in _BUNDLED and not Path(source).exists():
         raise CliError(f"{source}: no such file or folder", ExitCode.IO)
-    return load_dataset(source)
+    return load_dataset(source, num_classes=classes)
 
 
 def _matching(train: Dataset, test: Dataset, part: int | None) -> DataSetup:

@@ -12,8 +12,10 @@ import trio
 from quinkgl_trio.demo.plan import PeerFolder, Stage
 from quinkgl_trio.demo.processes import Child, ChildDied, run_child
 
-JOIN_TIMEOUT_S: Final = 15.0
+_JOIN_TIMEOUT_S: Final = 15.0
 """How long peers try to meet before they go on alone, which the demo reports as a failure."""
+_TORCH_JOIN_TIMEOUT_S: Final = 60.0
+"""The same where every process first has to load PyTorch, all at the same time."""
 
 
 @dataclass(slots=True)
@@ -115,7 +117,7 @@ def peer_command(stage: Stage, folder: PeerFolder, meet: str | None) -> list[str
         "max-collect": plan.max_collect_s,
         "offer-interval": plan.offer_interval_s,
         "min-peers": plan.peers - 1,
-        "join-timeout": JOIN_TIMEOUT_S,
+        "join-timeout": _TORCH_JOIN_TIMEOUT_S if plan.model == "torch" else _JOIN_TIMEOUT_S,
         "checkpoint-dir": folder.checkpoints,
         "checkpoint-every": training.rounds,
     }

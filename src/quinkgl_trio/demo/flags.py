@@ -46,7 +46,7 @@ def configure_demo(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--out",
         type=Path,
-        default=Path("quinkgl-demo"),
+        default=Path("demo-out"),
         metavar="DIR",
         help="where shards, logs, checkpoints and the report go (default: %(default)s)",
     )
