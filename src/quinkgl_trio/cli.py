@@ -6,9 +6,11 @@ Nothing here imports Trio, NumPy or the machines: ``--help`` is as quick as that
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
+from quinkgl._exports import EXTRAS
 from quinkgl.cli import Command, Context, run_cli
 from quinkgl_trio.demo.flags import configure_demo
 from quinkgl_trio.run_flags import configure_run
@@ -17,7 +19,8 @@ _THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 
 def _run(context: Context) -> int:
-    from quinkgl_trio.run_command import run
+    with _extras_explained():
+        from quinkgl_trio.run_command import run
 
     return run(context)
 
@@ -26,9 +29,23 @@ def _demo(context: Context) -> int:
     # Peers share the cores as processes, not as threads, and what they are compared with computes alike.
     for name in _THREAD_VARIABLES:
         os.environ.setdefault(name, "1")
-    from quinkgl_trio.demo.command import demo
+    with _extras_explained():
+        from quinkgl_trio.demo.command import demo
 
     return demo(context)
+
+
+@contextmanager
+def _extras_explained() -> Iterator[None]:
+    """Turn a missing package of an extra into an ImportError that says how to install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        message = f"quinkgl-trio needs {error.name!r}, which is not installed: pip install 'quinkgl[{extra}]'"
+        raise ImportError(message, name=error.name) from error
 
 
 COMMANDS: Final = (

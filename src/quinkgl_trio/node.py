@@ -297,12 +297,13 @@ class Node:
         with _bound(self._listen) as bound:
             family = bound.socket.family
             bootstrap = [(target, await target.resolve(family)) for target in self._targets]
-            swarm = self._make_swarm(bound, [address for _, address in bootstrap])
+            reachable = self._advertise or _reachable_addresses(bound, [address for _, address in bootstrap])
+            swarm = self._make_swarm(reachable)
             live: _Live | None = None
             try:
                 async with open_swarm(swarm, bound) as driver, background() as nursery:
                     live = self._live = self._assemble(driver, swarm, bootstrap, nursery)
-                    self._announce(live)
+                    self._announce(live, reachable)
                     await nursery.start(live.network.run)
                     yield
             finally:
@@ -317,8 +318,7 @@ class Node:
             raise RuntimeError("the node is not open: use 'async with'")
         return self._live
 
-    def _make_swarm(self, bound: BoundSocket, bootstrap: Sequence[Address]) -> Swarm:
-        addresses = self._advertise or _reachable_addresses(bound, bootstrap)
+    def _make_swarm(self, addresses: Sequence[Address]) -> Swarm:
         return Swarm(
             manifest=self.manifest,
             identity=self.identity,
@@ -459,11 +459,12 @@ class Node:
     def _emit(self, name: str, payload: Mapping[str, Any]) -> None:
         self.emitter.emit(name, {"node_id": short_id(self.peer_id), **payload})
 
-    def _announce(self, live: _Live) -> None:
+    def _announce(self, live: _Live, reachable: Sequence[Address]) -> None:
         manifest = self.manifest
         about = {
             "peer_id": self.peer_id.hex(),
             "address": format_address(live.driver.address),
+            "reachable": [format_address(address) for address in reachable],
             "swarm": manifest.name,
             "swarm_id": manifest.swarm_id,
             "model": type(self.model).__name__,

@@ -141,7 +141,7 @@ class _Screen:
         """Show one event; nothing after a failure."""
         if self.failure is None:
             try:
-                self._view.show(event.event_type, event.payload)
+                self._view.show(event)
             except OSError as error:  # standard output is closed, or its disk is full
                 self.failure = error
                 self.on_failure()

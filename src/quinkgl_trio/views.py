@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from quinkgl.cli import Output
+from quinkgl.observability import RuntimeEvent
 from quinkgl_trio.history import format_bytes, format_percent, sparkline
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class View(Protocol):
     def __exit__(self, *_exc: object) -> None:
         """Close it; a terminal is as it was."""
 
-    def show(self, name: str, payload: Mapping[str, Any]) -> None:
+    def show(self, event: RuntimeEvent) -> None:
         """Take one event."""
 
 
@@ -40,7 +41,7 @@ def make_view(output: Output, rounds: int) -> View:
 
 
 class JsonLines:
-    """One JSON object a line on standard output: ``event``, then the event's own keys."""
+    """One JSON object a line on standard output: ``event``, ``time``, then the event's own keys."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -51,9 +52,10 @@ class JsonLines:
     def __exit__(self, *_exc: object) -> None:
         pass
 
-    def show(self, name: str, payload: Mapping[str, Any]) -> None:
+    def show(self, event: RuntimeEvent) -> None:
         """Print the event."""
-        line = {"event": name, **payload}
+        time = event.timestamp.isoformat(timespec="milliseconds")
+        line = {"event": event.event_type, "time": time, **event.payload}
         self._output.result({key: _finite(value) for key, value in line.items()}, "")
 
 
@@ -70,11 +72,12 @@ class PlainLines:
     def __exit__(self, *_exc: object) -> None:
         pass
 
-    def show(self, name: str, payload: Mapping[str, Any]) -> None:
+    def show(self, event: RuntimeEvent) -> None:
         """Print what a person wants to know."""
-        if name == "round_completed":
+        payload = event.payload
+        if event.event_type == "round_completed":
             self._output.result(payload, f"round {payload['round']}/{self._rounds}  {round_line(payload)}")
-        elif (note := _note(name, payload)) is not None:
+        elif (note := _note(event.event_type, payload)) is not None:
             self._output.note(note)
 
 
@@ -86,7 +89,8 @@ class LiveView:
         self._round = 0
         self._phase = "joining"
         self._about = ""
-        self._history: deque[Mapping[str, Any]] = deque(maxlen=_ROUNDS_SHOWN)
+        self._rows: deque[list[str]] = deque(maxlen=_ROUNDS_SHOWN)
+        self._last: Mapping[str, Any] | None = None
         self._accuracies: list[float] = []
         self._peers: dict[str, str] = {}
         self._live: Live | None = None
@@ -102,9 +106,10 @@ class LiveView:
         if self._live is not None:
             self._live.stop()
 
-    def show(self, name: str, payload: Mapping[str, Any]) -> None:
+    def show(self, event: RuntimeEvent) -> None:
         """Take one event into the picture."""
-        match name:
+        payload = event.payload
+        match event.event_type:
             case "node.started":
                 self._about = _started_line(payload)
             case "round_started":
@@ -114,7 +119,8 @@ class LiveView:
             case "aggregation_completed":
                 self._phase = "evaluating"
             case "round_completed":
-                self._history.append(payload)
+                self._rows.append(_cells(payload, self._last))
+                self._last = payload
                 if payload["accuracy"] is not None:
                     self._accuracies.append(payload["accuracy"])
             case "peer_discovered":
@@ -133,7 +139,7 @@ class LiveView:
         from rich.text import Text
 
         head = Table.grid(padding=(0, 1))
-        done = self._history[-1]["round"] if self._history else 0
+        done = self._last["round"] if self._last else 0
         trend = sparkline(self._accuracies, _SPARKLINE_WIDTH)
         head.add_row(
             Text(f"round {min(self._round or 1, self._rounds)}/{self._rounds}", style="bold"),
@@ -154,10 +160,8 @@ class LiveView:
             "seconds",
         ):
             table.add_column(column, justify="right")
-        previous: Mapping[str, Any] | None = None
-        for row in self._history:
-            table.add_row(*_cells(row, previous))
-            previous = row
+        for row in self._rows:
+            table.add_row(*row)
         names = [f"{peer[:8]} {address}" for peer, address in sorted(self._peers.items())]
         more = f" and {len(names) - _PEERS_SHOWN} more" if len(names) > _PEERS_SHOWN else ""
         peers = Text(
@@ -213,15 +217,18 @@ def _started_line(payload: Mapping[str, Any]) -> str:
 def _note(name: str, payload: Mapping[str, Any]) -> str | None:
     match name:
         case "node.started":
-            return f"{_started_line(payload)}\npeer id {payload['peer_id']}"
+            places = [f"--peer {payload['peer_id']}@{address}" for address in payload["reachable"]]
+            return "\n".join([_started_line(payload), *(f"others join with {place}" for place in places)])
         case "node.resumed":
             return f"resumed after round {payload['round']}"
+        case "join_failed":
+            return f"going on alone: {payload['reason']}"
         case "peer_discovered":
             return f"met {payload['peer'][:8]} at {payload['address']}"
         case "peer_disconnected":
             return f"lost {payload['peer'][:8]} ({payload['code']})"
         case "peer_refused" | "security.identity_mismatch":
             return f"no agreement with {payload['address']}: {payload['code']} {payload['reason']}".rstrip()
-        case "model_rejected":
+        case "security.update_rejected":
             return f"update of {payload['peer'][:8]} rejected: {payload['code']} {payload['reason']}"
     return None
