@@ -86,15 +86,20 @@ class Handshake:
             packets.VERSION,
             versions,
             opener.message1,
+            local_id=self.responder_id,
             record=b"",
             observed=self.initiator_address,
         )
         self.message1 = opener.message1
         self.message2 = answerer.message2
         self.message3, self.session = opener.finish_untrusted(
-            answerer.message2, expected_peer=None, record=b"", observed=self.responder_address
+            answerer.message2,
+            expected_peer=None,
+            local_id=self.initiator_id,
+            record=b"",
+            observed=self.responder_address,
         )
-        self.answered = answerer.finish_untrusted(self.message3)
+        self.answered = answerer.finish_untrusted(self.message3, remote_id=self.initiator_id)
         self._retrace()
 
     def _party(self, identity: Identity, static: bytes) -> LocalParty:
@@ -110,13 +115,13 @@ class Handshake:
         tokens2 = answerer.write_tokens()
         self.hash_in_2 = answerer.handshake_hash
         self.signed2 = b"\x01" + self.hash_in_2 + self._public(self.responder_static)
-        self.payload2 = self._payload(self.responder, self.signed2, self.initiator_address)
+        self.payload2 = self._payload(self.responder, self.signed2, self.responder_id, self.initiator_address)
         message2 = tokens2 + answerer.write_payload(self.payload2)
         opener.read_payload_untrusted(opener.read_tokens_untrusted(message2))
         tokens3 = opener.write_tokens()
         self.hash_in_3 = opener.handshake_hash
         self.signed3 = b"\x00" + self.hash_in_3 + self._public(self.initiator_static)
-        self.payload3 = self._payload(self.initiator, self.signed3, self.responder_address)
+        self.payload3 = self._payload(self.initiator, self.signed3, self.initiator_id, self.responder_address)
         message3 = tokens3 + opener.write_payload(self.payload3)
         self.initiator_key, self.responder_key = opener.split()
         if (message1, message2, message3) != (self.message1, self.message2, self.message3):
@@ -137,12 +142,13 @@ class Handshake:
         return scripted(private).x25519().public_key().public_bytes_raw()
 
     @staticmethod
-    def _payload(identity: Identity, signed: bytes, observed: tuple[str, int]) -> bytes:
+    def _payload(identity: Identity, signed: bytes, connection_id: bytes, observed: tuple[str, int]) -> bytes:
         return encode_handshake_payload(
             HandshakePayload(
                 peer_id=identity.peer_id,
                 signature=identity.sign("handshake", signed),
                 parameters=TransportParameters(),
+                connection_id=connection_id,
                 observed_address=observed,
             )
         )

@@ -126,8 +126,10 @@ def test_the_object_schema_has_the_codec_s_keys() -> None:
 
 def test_the_session_schema_has_the_codec_s_keys() -> None:
     schema = maps_of("session")
-    least = HandshakePayload(bytes(32), bytes(64), TransportParameters())
-    most = HandshakePayload(bytes(32), bytes(64), TransportParameters(), b"record", ("192.0.2.1", 7000))
+    least = HandshakePayload(bytes(32), bytes(64), TransportParameters(), bytes(8))
+    most = HandshakePayload(
+        bytes(32), bytes(64), TransportParameters(), bytes(8), b"record", ("192.0.2.1", 7000)
+    )
     required, optional = schema["handshake-payload"]
     assert keys(encode_handshake_payload(least)) == required
     assert keys(encode_handshake_payload(most)) == required | optional

@@ -394,6 +394,20 @@ def test_a_forged_resp_ends_nothing():
     assert answer_to(endpoint, resp, B) == []  # it is over
 
 
+def test_a_changed_source_id_in_the_header_of_a_resp_does_no_harm():
+    """Where packets go is told in the encrypted payload; the header's id would lead to nobody."""
+    peer = ScriptedPeer(address=B)
+    endpoint = checked(1)
+    endpoint.connect(B, now=0.0)
+    (init,) = datagrams_of(endpoint, 0.0)
+    resp = bytearray(peer.respond(bytes(init.data)))
+    resp[13] ^= 0xFF
+    (fin,) = answer_to(endpoint, bytes(resp), B)
+    assert fin[5:13] == peer.local_id
+    peer.take_fin(fin)
+    assert endpoint.peers() == (peer.peer_id,)
+
+
 def posing_as(victim: Identity) -> Identity:
     poser = make_identity(55)
     poser.peer_id = victim.peer_id
@@ -844,7 +858,7 @@ def test_mutated_datagrams_of_real_handshakes_and_sessions_change_nothing(mutati
         data = bytearray(genuine[which])
         changed = position % len(data)
         if which == 0 and 13 <= changed < 21:
-            changed += 8  # the ids of a RESP are not authenticated: a changed one leads nowhere
+            changed += 8  # the source id of a RESP is taken from its payload: a change would have no effect
         data[changed] ^= mask
         endpoint.receive_datagram(bytes(data), B if which == 0 else A, now=endpoint.now)
         events, sent = drain(endpoint, endpoint.now)

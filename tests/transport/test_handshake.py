@@ -20,6 +20,7 @@ from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
 from quinkgl.wire.limits import LIMITS
 from quinkgl.wire.messages.session import TransportParameters
 
+ALICE_ID, BOB_ID = b"of alice", b"of bobby"
 HERE, THERE = ("192.0.2.1", 4001), ("2001:db8::7", 4002)
 SOURCE = KeySource.insecure_deterministic(random.Random(7))
 
@@ -40,11 +41,15 @@ def initiator(local: LocalParty, *, version: int = 1, versions: tuple[int, ...] 
 def responder(
     local: LocalParty, message1: bytes, *, version: int = 1, versions: tuple[int, ...] = (1,)
 ) -> Responder:
-    return Responder(local, SOURCE, version, versions, message1, record=b"bob's record", observed=HERE)
+    return Responder(
+        local, SOURCE, version, versions, message1, local_id=BOB_ID, record=b"bob's record", observed=HERE
+    )
 
 
 def finish(alice: Initiator, message2: bytes, expected_peer: bytes | None = None) -> tuple[bytes, Session]:
-    return alice.finish_untrusted(message2, expected_peer=expected_peer, record=b"", observed=THERE)
+    return alice.finish_untrusted(
+        message2, expected_peer=expected_peer, local_id=ALICE_ID, record=b"", observed=THERE
+    )
 
 
 def run(alice_party: LocalParty, bob_party: LocalParty) -> tuple[Session, Session]:
@@ -52,7 +57,7 @@ def run(alice_party: LocalParty, bob_party: LocalParty) -> tuple[Session, Sessio
     alice = initiator(alice_party)
     bob = responder(bob_party, alice.message1)
     message3, session = finish(alice, bob.message2)
-    return session, bob.finish_untrusted(message3)
+    return session, bob.finish_untrusted(message3, remote_id=ALICE_ID)
 
 
 def refusal(run_step) -> ErrorCode:
@@ -111,7 +116,9 @@ def test_the_prologue_is_laid_out_as_the_specification_says():
 
 def test_an_address_that_means_nothing_to_others_is_left_out():
     alice = initiator(party(1))
-    bob = Responder(party(2), SOURCE, 1, (1,), alice.message1, record=b"", observed=("fe80::1%eth0", 5))
+    bob = Responder(
+        party(2), SOURCE, 1, (1,), alice.message1, local_id=BOB_ID, record=b"", observed=("fe80::1%eth0", 5)
+    )
     _, session = finish(alice, bob.message2)
     assert session.observed_address is None
 
@@ -170,7 +177,7 @@ def test_an_identity_needs_its_signature_at_the_responder():
     alice = initiator(party(1, identity=posing_as(victim, 1)))
     bob = responder(party(2), alice.message1)
     message3, _ = finish(alice, bob.message2)
-    assert refusal(lambda: bob.finish_untrusted(message3)) is ErrorCode.E_HS_IDENTITY
+    assert refusal(lambda: bob.finish_untrusted(message3, remote_id=ALICE_ID)) is ErrorCode.E_HS_IDENTITY
 
 
 def test_a_signature_of_another_handshake_is_worth_nothing():
@@ -222,9 +229,31 @@ def test_a_payload_that_does_not_fit_has_its_own_code():
     alice = initiator(local)
     broken = dataclasses.replace(party(2), parameters=TransportParameters())
     bob = Responder(
-        broken, SOURCE, 1, (1,), alice.message1, record=bytes(LIMITS.record_bytes + 1), observed=HERE
+        broken,
+        SOURCE,
+        1,
+        (1,),
+        alice.message1,
+        local_id=BOB_ID,
+        record=bytes(LIMITS.record_bytes + 1),
+        observed=HERE,
     )
     assert refusal(lambda: finish(alice, bob.message2)) is ErrorCode.E_SCHEMA
+
+
+def test_each_side_learns_the_other_s_connection_id_from_the_payload():
+    alice = initiator(party(1))
+    bob = responder(party(2), alice.message1)
+    message3, session = finish(alice, bob.message2)
+    assert session.remote_id == BOB_ID
+    assert bob.finish_untrusted(message3, remote_id=ALICE_ID).remote_id == ALICE_ID
+
+
+def test_message_3_must_name_the_connection_id_of_the_init():
+    alice = initiator(party(1))
+    bob = responder(party(2), alice.message1)
+    message3, _ = finish(alice, bob.message2)
+    assert refusal(lambda: bob.finish_untrusted(message3, remote_id=b"another.")) is ErrorCode.E_HS_PARAMS
 
 
 def noise_of(local: LocalParty, ephemeral) -> HandshakeState:
@@ -274,8 +303,10 @@ def test_a_forged_message_leaves_the_handshake_as_it_was():
     for position in (0, 40, -1):
         forged = bytearray(message3)
         forged[position] ^= 1
-        assert refusal(lambda: bob.finish_untrusted(bytes(forged))) is ErrorCode.E_HS_DECRYPT  # noqa: B023
-    assert bob.finish_untrusted(message3).handshake_hash == session.handshake_hash
+        with pytest.raises(RemoteProtocolError) as caught:
+            bob.finish_untrusted(bytes(forged), remote_id=ALICE_ID)
+        assert caught.value.code is ErrorCode.E_HS_DECRYPT
+    assert bob.finish_untrusted(message3, remote_id=ALICE_ID).handshake_hash == session.handshake_hash
 
 
 @settings(max_examples=50)
@@ -286,7 +317,7 @@ def test_arbitrary_bytes_raise_only_remote_protocol_error(data):
     for step in (
         lambda: responder(party(2), data),
         lambda: finish(alice, data),
-        lambda: bob.finish_untrusted(data),
+        lambda: bob.finish_untrusted(data, remote_id=ALICE_ID),
     ):
         with contextlib.suppress(RemoteProtocolError):
             step()

@@ -354,11 +354,19 @@ def test_incoming_transfers_of_one_peer_are_bounded():
 def test_bytes_held_for_one_peer_are_bounded():
     bob = ObjectExchange(ReassemblyBudget())
     limit = LIMITS.reassembly_per_peer_bytes
-    tell(bob, large_offer(0, limit + 1))
     tell(bob, large_offer(1, limit - 5000))
     tell(bob, large_offer(2, 5001))
     tell(bob, large_offer(3, 5000))
-    assert [bob.accept(transfer) for transfer in range(4)] == [False, True, False, True]
+    assert [bob.accept(transfer) for transfer in range(1, 4)] == [True, False, True]
+
+
+def test_one_object_may_exceed_a_peer_s_share_when_nothing_else_is_held_for_it():
+    bob = ObjectExchange(ReassemblyBudget())
+    tell(bob, large_offer(0, LIMITS.object_bytes))
+    tell(bob, large_offer(1, 5000))
+    assert [bob.accept(transfer) for transfer in range(2)] == [True, False]
+    bob.refuse(0, ErrorCode.NOT_WANTED)
+    assert bob.accept(1)
 
 
 def test_bytes_and_transfers_of_all_peers_share_one_budget():

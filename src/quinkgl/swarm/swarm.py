@@ -159,8 +159,8 @@ class Swarm(Exclusive):
         The address is kept: it is tried again when no peer is left. Answered by PeerConnected, PeerRefused or
         ConnectFailed.
         """
-        now = self._clock(now)
         self._check_open()
+        now = self._clock(now)
         self._dialler.connect(address, expected_peer, now=now)
         self._settle()
 
@@ -183,7 +183,6 @@ class Swarm(Exclusive):
         answers with UpdateDelivered or UpdateNotDelivered (SUPERSEDED when a newer update replaced this one
         before its turn came).
         """
-        now = self._clock(now)
         self._check_open()
         view = memoryview(body).cast("B").toreadonly()
         leaves = leaf_hashes(view)
@@ -197,8 +196,9 @@ class Swarm(Exclusive):
             params=params or {},
             metadata=metadata or {},
             targets=tuple(targets),
-            now=now,
+            now=max(now, self._now),
         )
+        self._clock(now)
         self._deliveries.publish(Publication(root, b"".join(leaves), view))
         self._settle()
         self._deliveries.release()

@@ -196,7 +196,7 @@ class ScriptedPeer:
         """Read the RESP that answers :meth:`init` and return the FIN."""
         packet = decode_long_untrusted(resp)
         message3, self._session = self.initiator.finish_untrusted(
-            packet.noise, expected_peer=None, record=self.record, observed=B
+            packet.noise, expected_peer=None, local_id=self.local_id, record=self.record, observed=B
         )
         self.remote_id = packet.source_id
         return encode_long(
@@ -216,6 +216,7 @@ class ScriptedPeer:
             packet.version,
             packet.versions,
             packet.noise,
+            local_id=self.local_id,
             record=self.record,
             observed=observed,
         )
@@ -230,7 +231,9 @@ class ScriptedPeer:
 
     def take_fin(self, fin: bytes) -> None:
         """Read the FIN that answers :meth:`respond`."""
-        self._session = self.responder.finish_untrusted(decode_long_untrusted(fin).noise)
+        self._session = self.responder.finish_untrusted(
+            decode_long_untrusted(fin).noise, remote_id=self.remote_id
+        )
 
     def join(self, endpoint: Any, *, now: float = 0.0, rtt_s: float = 0.0) -> ConnectionEstablished:
         """Open a session with an endpoint and return the event it gave; the FIN arrives at ``now + rtt_s``.

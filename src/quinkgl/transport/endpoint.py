@@ -354,7 +354,7 @@ class Endpoint(Exclusive):
         connection = Connection(
             session=finished.session,
             local_id=finished.local_id,
-            remote_id=finished.remote_id,
+            remote_id=finished.session.remote_id,
             address=finished.address,
             incoming=finished.incoming,
             grease=self._rng.getrandbits(8) & GREASE_MASK,

@@ -44,6 +44,8 @@ class Session:
     handshake_hash: bytes
     peer_id: bytes
     remote_static: bytes
+    remote_id: bytes
+    """Connection id that our packets must bear."""
     parameters: TransportParameters
     record: bytes
     observed_address: Address | None
@@ -81,7 +83,13 @@ class Initiator:
         self.message1 = self._state.write_tokens() + self._state.write_payload(b"")
 
     def finish_untrusted(
-        self, message2: bytes, *, expected_peer: bytes | None, record: bytes, observed: Address
+        self,
+        message2: bytes,
+        *,
+        expected_peer: bytes | None,
+        local_id: bytes,
+        record: bytes,
+        observed: Address,
     ) -> tuple[bytes, Session]:
         """Read message 2 and return message 3 with the session.
 
@@ -99,7 +107,7 @@ class Initiator:
                 peer=payload.peer_id,
                 section="5.5",
             )
-        message3 = _write_payload(state, self._party, _INITIATOR_ROLE, record, observed)
+        message3 = _write_payload(state, self._party, _INITIATOR_ROLE, local_id, record, observed)
         send, receive = state.split()
         return message3, _session(state, payload, send, receive)
 
@@ -115,6 +123,7 @@ class Responder:
         versions: tuple[int, ...],
         message1: bytes,
         *,
+        local_id: bytes,
         record: bytes,
         observed: Address,
     ) -> None:
@@ -127,15 +136,22 @@ class Responder:
             raise RemoteProtocolError(
                 ErrorCode.E_PROTOCOL, "message 1 has a payload", layer="transport", section="S-005"
             )
-        self.message2 = _write_payload(self._state, party, _RESPONDER_ROLE, record, observed)
+        self.message2 = _write_payload(self._state, party, _RESPONDER_ROLE, local_id, record, observed)
 
-    def finish_untrusted(self, message3: bytes) -> Session:
-        """Read message 3 and return the session.
+    def finish_untrusted(self, message3: bytes, *, remote_id: bytes) -> Session:
+        """Read message 3 and return the session; ``remote_id`` is the source id of the INIT.
 
-        Raises RemoteProtocolError as the initiator does for message 2.
+        Raises RemoteProtocolError as the initiator does for message 2, and E_HS_PARAMS for another id.
         """
         state = self._state
         payload = _read_payload_untrusted(state, message3, _INITIATOR_ROLE)
+        if payload.connection_id != remote_id:
+            raise RemoteProtocolError(
+                ErrorCode.E_HS_PARAMS,
+                "message 3 names another connection id",
+                layer="transport",
+                section="S-027",
+            )
         receive, send = state.split()
         return _session(state, payload, send, receive)
 
@@ -155,7 +171,12 @@ def _noise(
 
 
 def _write_payload(
-    state: HandshakeState, party: LocalParty, role: bytes, record: bytes, observed: Address
+    state: HandshakeState,
+    party: LocalParty,
+    role: bytes,
+    local_id: bytes,
+    record: bytes,
+    observed: Address,
 ) -> bytes:
     tokens = state.write_tokens()
     signed = role + state.handshake_hash + party.static_public
@@ -163,6 +184,7 @@ def _write_payload(
         peer_id=party.identity.peer_id,
         signature=party.identity.sign("handshake", signed),
         parameters=party.parameters,
+        connection_id=local_id,
         record=record,
         observed_address=_tellable(observed),
     )
@@ -197,6 +219,7 @@ def _session(state: HandshakeState, payload: HandshakePayload, send: bytes, rece
         handshake_hash=state.handshake_hash,
         peer_id=payload.peer_id,
         remote_static=state.remote_static or b"",
+        remote_id=payload.connection_id,
         parameters=payload.parameters,
         record=payload.record,
         observed_address=payload.observed_address,

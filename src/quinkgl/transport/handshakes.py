@@ -44,7 +44,6 @@ class Finished:
 
     session: Session
     local_id: bytes
-    remote_id: bytes
     address: Address
     incoming: bool
     rtt_s: float | None
@@ -130,16 +129,17 @@ class Handshakes:
         if self._is_crowded(source):
             self._stats.drop("half_open_full")
             return
+        local_id = self._new_id()
         responder = Responder(
             self._party,
             self._source,
             packet.version,
             packet.versions,
             packet.noise,
+            local_id=local_id,
             record=self.record,
             observed=source,
         )
-        local_id = self._new_id()
         answer = encode_long(
             LongType.RESP,
             version=packet.version,
@@ -168,7 +168,11 @@ class Handshakes:
             return None
         try:
             message3, session = attempt.initiator.finish_untrusted(
-                packet.noise, expected_peer=attempt.expected_peer, record=self.record, observed=source
+                packet.noise,
+                expected_peer=attempt.expected_peer,
+                local_id=attempt.local_id,
+                record=self.record,
+                observed=source,
             )
             self._check_not_self(session)
         except RemoteProtocolError as error:
@@ -181,13 +185,11 @@ class Handshakes:
         finish = encode_long(
             LongType.FIN,
             version=packet.version,
-            destination_id=packet.source_id,
+            destination_id=session.remote_id,
             source_id=attempt.local_id,
             noise=message3,
         )
-        return Finished(
-            session, attempt.local_id, packet.source_id, source, incoming=False, rtt_s=rtt_s, finish=finish
-        )
+        return Finished(session, attempt.local_id, source, incoming=False, rtt_s=rtt_s, finish=finish)
 
     def on_fin_untrusted(self, packet: LongPacket, source: Address, now: float) -> Finished | None:
         """Finish a handshake that we answered. None for a FIN of no half-open handshake."""
@@ -195,7 +197,7 @@ class Handshakes:
         if half_open is None or (half_open.address, half_open.remote_id) != (source, packet.source_id):
             return None
         try:
-            session = half_open.responder.finish_untrusted(packet.noise)
+            session = half_open.responder.finish_untrusted(packet.noise, remote_id=half_open.remote_id)
             self._check_not_self(session)
         except RemoteProtocolError as error:
             if error.code is not ErrorCode.E_HS_DECRYPT:
@@ -206,7 +208,6 @@ class Handshakes:
         return Finished(
             session,
             half_open.local_id,
-            half_open.remote_id,
             source,
             incoming=True,
             rtt_s=half_open.rtt(now),

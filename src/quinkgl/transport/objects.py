@@ -154,11 +154,10 @@ class ObjectExchange:
             del self._offers[transfer]
             self._finish_inline(offer)
             return True
-        if (
-            len(self._incoming) >= LIMITS.transfers_in_per_peer
-            or self._held + offer.size > LIMITS.reassembly_per_peer_bytes
-            or not self._budget.has_room(offer.size)
-        ):
+        # One object may be larger than a peer's share, or the largest ones could never be taken.
+        over_share = self._held > 0 and self._held + offer.size > LIMITS.reassembly_per_peer_bytes
+        full = len(self._incoming) >= LIMITS.transfers_in_per_peer
+        if full or over_share or not self._budget.has_room(offer.size):
             return False
         del self._offers[transfer]
         self._held += offer.size

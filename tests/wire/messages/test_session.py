@@ -31,11 +31,17 @@ PAYLOADS = st.builds(
     peer_id=st.binary(min_size=32, max_size=32),
     signature=st.binary(min_size=64, max_size=64),
     parameters=PARAMETERS,
+    connection_id=st.binary(min_size=8, max_size=8),
     record=st.binary(max_size=LIMITS.record_bytes),
     observed_address=st.none() | ADDRESSES,
 )
 LARGEST = HandshakePayload(
-    b"\xff" * 32, b"\xff" * 64, TransportParameters(), b"\xff" * LIMITS.record_bytes, ("2001:db8::1", 65535)
+    b"\xff" * 32,
+    b"\xff" * 64,
+    TransportParameters(),
+    b"\xff" * 8,
+    b"\xff" * LIMITS.record_bytes,
+    ("2001:db8::1", 65535),
 )
 
 
@@ -55,9 +61,9 @@ def test_round_trip(payload):
 
 
 def test_empty_fields_are_left_out():
-    bare = HandshakePayload(bytes(32), bytes(64), TransportParameters())
-    assert sorted(fields_of(bare)) == [0, 1, 2]
-    assert sorted(fields_of(LARGEST)) == [0, 1, 2, 3, 4]
+    bare = HandshakePayload(bytes(32), bytes(64), TransportParameters(), bytes(8))
+    assert sorted(fields_of(bare)) == [0, 1, 2, 5]
+    assert sorted(fields_of(LARGEST)) == [0, 1, 2, 3, 4, 5]
 
 
 def test_the_largest_payload_fits():

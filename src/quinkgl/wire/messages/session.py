@@ -8,8 +8,9 @@ from quinkgl.wire.addresses import Address, decode_address_untrusted, encode_add
 from quinkgl.wire.cbor import bstr, decode_untrusted, encode, map_value, read_map_untrusted, uint
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.limits import LIMITS
+from quinkgl.wire.packets import CONNECTION_ID_BYTES
 
-_PEER, _SIGNATURE, _PARAMETERS, _RECORD, _OBSERVED = range(5)
+_PEER, _SIGNATURE, _PARAMETERS, _RECORD, _OBSERVED, _CONNECTION_ID = range(6)
 _IDLE_TIMEOUT_MS, _MAX_DATAGRAM, _MAX_ACK_DELAY_MS = range(3)
 _WHERE = "handshake payload"
 _MIN_IDLE_TIMEOUT_S = 1.0
@@ -39,13 +40,14 @@ class TransportParameters:
 class HandshakePayload:
     """Who the sender is, signed, with its transport parameters.
 
-    ``signature`` covers the handshake hash, ``record`` is its signed peer record (empty when it sends none),
-    and ``observed_address`` is where it sees us.
+    ``signature`` covers the handshake hash, ``connection_id`` is the one that packets to it must bear,
+    ``record`` its signed peer record (empty when it sends none), ``observed_address`` where it sees us.
     """
 
     peer_id: bytes
     signature: bytes
     parameters: TransportParameters
+    connection_id: bytes
     record: bytes = b""
     observed_address: Address | None = None
 
@@ -61,6 +63,7 @@ def encode_handshake_payload(payload: HandshakePayload) -> bytes:
             _MAX_DATAGRAM: parameters.max_datagram_bytes,
             _MAX_ACK_DELAY_MS: round(parameters.max_ack_delay_s * 1000),
         },
+        _CONNECTION_ID: payload.connection_id,
     }
     if payload.record:
         fields[_RECORD] = payload.record
@@ -77,7 +80,12 @@ def decode_handshake_payload_untrusted(data: bytes) -> HandshakePayload:
     fields = read_map_untrusted(
         decode_untrusted(data, max_bytes=LIMITS.handshake_payload_bytes, where=_WHERE),
         where=_WHERE,
-        required={_PEER: bstr(32, 32), _SIGNATURE: bstr(64, 64), _PARAMETERS: map_value(16)},
+        required={
+            _PEER: bstr(32, 32),
+            _SIGNATURE: bstr(64, 64),
+            _PARAMETERS: map_value(16),
+            _CONNECTION_ID: bstr(CONNECTION_ID_BYTES, CONNECTION_ID_BYTES),
+        },
         optional={_RECORD: bstr(1, LIMITS.record_bytes), _OBSERVED: bstr(6, 18)},
     )
     observed = fields.get(_OBSERVED)
@@ -85,6 +93,7 @@ def decode_handshake_payload_untrusted(data: bytes) -> HandshakePayload:
         peer_id=fields[_PEER],
         signature=fields[_SIGNATURE],
         parameters=_parameters_untrusted(fields[_PARAMETERS]),
+        connection_id=fields[_CONNECTION_ID],
         record=fields.get(_RECORD, b""),
         observed_address=None if observed is None else decode_address_untrusted(observed),
     )
