@@ -56,7 +56,7 @@ mutants: $(VENV)/.installed-dev  ## Plant bugs one at a time in a copy: the test
 
 fashion: $(VENV)/.installed-run  ## The demo on Fashion-MNIST (installs the Debian package dataset-fashion-mnist)
 	tools/debian_package.sh dataset-fashion-mnist /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
-	$(BIN)/python tools/acceptance_demo.py fashion-mnist --seeds 0
+	$(BIN)/python tools/acceptance_demo.py fashion-mnist --seeds 0 1
 
 demo-acceptance: $(VENV)/.installed-run  ## Judge the demo over several seeds (SEEDS='0 1')
 	$(BIN)/python tools/acceptance_demo.py digits --seeds $(SEEDS)
