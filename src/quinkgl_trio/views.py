@@ -98,7 +98,7 @@ class LiveView:
     def __enter__(self) -> Self:
         from rich.live import Live
 
-        self._live = Live(self._render(), refresh_per_second=8, transient=False)
+        self._live = Live(self.render(), refresh_per_second=8, transient=False)
         self._live.start()
         return self
 
@@ -130,9 +130,10 @@ class LiveView:
             case "node.stopped":
                 self._phase = "done"
         if self._live is not None:
-            self._live.update(self._render())
+            self._live.update(self.render())
 
-    def _render(self) -> RenderableType:
+    def render(self) -> RenderableType:
+        """The picture as it is now."""
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
