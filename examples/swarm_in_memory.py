@@ -60,7 +60,6 @@ def accuracies_together(shards: list[Dataset], test: Dataset) -> list[float]:
             counts = [len(shard), *(update.header.sample_count for update in came)]
             model.set_weights(weighted_mean(counts, [model.get_weights(), *bodies]))
     print(f"{PEERS} peers, {ROUNDS} rounds, {swarms.network.now:.1f} s of virtual time")
-    print(f"datagrams delivered: {swarms.network.delivered}")
     return [model.evaluate(test)["accuracy"] for model in models]
 
 

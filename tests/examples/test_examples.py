@@ -33,7 +33,7 @@ def test_the_driver_over_blocking_sockets_stays_short() -> None:
 def test_three_peers_in_virtual_time_learn_more_together() -> None:
     lines = run("swarm_in_memory.py")
     assert re.fullmatch(r"3 peers, 8 rounds, 24\.\d s of virtual time", lines[0])
-    found = [re.search(r"alone (0\.\d+), together (0\.\d+)", line) for line in lines[2:]]
+    found = [re.search(r"alone (0\.\d+), together (0\.\d+)", line) for line in lines[1:]]
     results = [(float(match[1]), float(match[2])) for match in found if match]
     assert len(results) == 3
     assert all(together > alone + 0.1 for alone, together in results)
