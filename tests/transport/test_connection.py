@@ -476,6 +476,20 @@ def test_the_idle_time_out_is_the_smaller_of_both():
         assert table.deliver(table.peer.seal(PING)) == []  # it ended without a CLOSE
 
 
+def test_a_session_ends_before_its_key_is_used_up():
+    """A cipher protects only so many packets under one key."""
+    config = EndpointConfig(connection=ConnectionConfig(key_packets=20))
+    table = Dialogue(config=config)
+    for _ in range(100):
+        table.deliver(table.peer.seal(PING))
+        table.wait(0.05)
+        if table.events_of(ConnectionLost):
+            break
+    (lost,) = table.events_of(ConnectionLost)
+    assert (lost.code, lost.by_remote) == (ErrorCode.E_AEAD_LIMIT, False)
+    assert 19 <= max(table.peer.received) < 25
+
+
 @pytest.mark.parametrize("idle_timeout_s", [60.0, 4.0])
 def test_keepalive_keeps_sessions_and_address_translations_alive(idle_timeout_s):
     sent: dict = {A: [], B: []}

@@ -42,7 +42,7 @@ from quinkgl.wire.frames import (
     encode_max_data,
     encode_path_response,
 )
-from quinkgl.wire.limits import LIMITS
+from quinkgl.wire.limits import CONSTANTS, LIMITS
 from quinkgl.wire.packets import (
     BULK_BIT,
     BULK_HEADER,
@@ -120,6 +120,8 @@ class ConnectionConfig:
     """Size of the datagrams sent, bytes of UDP payload."""
     keepalive_s: float = LIMITS.keepalive_s
     close_timeout_s: float = LIMITS.close_timeout_s
+    key_packets: int = CONSTANTS.key_phase_packets
+    """Packets that may be sealed under one key; the session ends then, well inside what the cipher allows."""
 
 
 class Connection:
@@ -262,6 +264,8 @@ class Connection:
         except RemoteProtocolError as error:
             self._abort(error, now)
         self._collect()
+        if self._recovery.next_number >= self._config.key_packets:
+            self.close(ErrorCode.E_AEAD_LIMIT, "the session's key is used up", now=now)
 
     def handle_timer(self, *, now: float) -> None:
         """Act on every timer that is due; a spurious call does nothing."""
