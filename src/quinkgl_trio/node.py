@@ -302,7 +302,7 @@ class Node:
             live: _Live | None = None
             try:
                 async with open_swarm(swarm, bound) as driver, background() as nursery:
-                    live = self._live = self._assemble(driver, swarm, bootstrap, nursery)
+                    live = self._live = self._assemble(bound, driver, swarm, bootstrap, nursery)
                     self._announce(live, reachable)
                     await nursery.start(live.network.run)
                     yield
@@ -335,6 +335,7 @@ class Node:
 
     def _assemble(
         self,
+        bound: BoundSocket,
         driver: UdpDriver[SwarmEvent],
         swarm: Swarm,
         bootstrap: Sequence[tuple[PeerTarget, Address]],
@@ -357,7 +358,7 @@ class Node:
             after_round=self._after_round,
         )
         network.on_update, network.on_peers = loop.take_update, loop.peers_changed
-        return _Live(driver, swarm, network, loop, nursery)
+        return _Live(bound, driver, swarm, network, loop, nursery)
 
     # -- rounds
 
@@ -473,7 +474,13 @@ class Node:
         }
         self._emit(
             "node.config",
-            {**about, "aggregation": manifest.aggregation.name, "topology": manifest.topology.name},
+            {
+                **about,
+                "aggregation": manifest.aggregation.name,
+                "topology": manifest.topology.name,
+                "receive_buffer_bytes": live.bound.receive_buffer_bytes,
+                "send_buffer_bytes": live.bound.send_buffer_bytes,
+            },
         )
         self._emit("node.started", about)
         if self._resumed is not None:
@@ -500,6 +507,7 @@ class Node:
 class _Live:
     """The parts that exist while a node is open."""
 
+    bound: BoundSocket
     driver: UdpDriver[SwarmEvent]
     swarm: Swarm
     network: Network

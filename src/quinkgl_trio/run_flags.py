@@ -96,7 +96,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    group = add_training(parser, epochs=2, rate_help="0.5; softmax: 1.0")
+    group = add_training(parser, rate_help="0.5; softmax: 1.0")
     group.add_argument(
         "--model",
         default="mlp",
@@ -105,17 +105,11 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_training(
-    parser: argparse.ArgumentParser, *, epochs: int | None, rate_help: str
-) -> argparse._ArgumentGroup:
-    """Add what ``run`` and ``demo`` have in common about training, and return the group.
-
-    Without a number of ``epochs`` the default is left to the caller.
-    """
+def add_training(parser: argparse.ArgumentParser, *, rate_help: str) -> argparse._ArgumentGroup:
+    """Add what ``run`` and ``demo`` have in common about training, and return the group."""
     group = parser.add_argument_group("model and training")
     group.add_argument("--hidden", type=counting, default=64, metavar="N", help="hidden units (default: 64)")
-    words = "of a round (default: by the data set)" if epochs is None else f"of a round (default: {epochs})"
-    group.add_argument("--epochs", type=counting, default=epochs, metavar="N", help=words)
+    group.add_argument("--epochs", type=counting, default=2, metavar="N", help="of a round (default: 2)")
     group.add_argument("--batch-size", type=counting, default=32, metavar="N", help="(default: 32)")
     group.add_argument(
         "--learning-rate", type=positive, metavar="X", help=f"of the first round (default: {rate_help})"

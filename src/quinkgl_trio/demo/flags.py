@@ -50,7 +50,7 @@ def configure_demo(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where shards, logs, checkpoints and the report go (default: %(default)s)",
     )
-    group = add_training(parser, epochs=None, rate_help="by the data set")
+    group = add_training(parser, rate_help="by the data set")
     group.add_argument("--model", choices=MODELS, default="mlp", help="what to train (default: mlp)")
     add_gossip(
         parser.add_argument_group("rounds"),
