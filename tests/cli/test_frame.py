@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = r"""
-import sys, time
+import signal, sys, time
 from quinkgl.cli import CliError, Command, ExitCode, run_cli
 
 def flags(parser):
@@ -60,6 +60,8 @@ def fail(context):
         while True: context.output.result({"x": 1}, "x" * 1000)
 
 def sleep(context):
+    # Whoever runs the tests in the background of a script has this signal ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print("ready", flush=True)
     time.sleep(60)
 
