@@ -21,7 +21,7 @@ def test_the_digits_are_all_there():
 
 
 def test_the_digits_equal_those_of_scikit_learn():
-    """The digest is that of `sklearn.datasets.load_digits()` (1.9.1): images, then labels, a byte a number."""
+    """The digest is that of `sklearn.datasets.load_digits()`, 1.9.1: images, labels, a byte a number."""
     digits = load_digits()
     numbers = (digits.x * 16).astype(np.uint8).tobytes() + digits.y.astype(np.uint8).tobytes()
     assert hashlib.sha256(numbers).hexdigest() == (
