@@ -84,7 +84,7 @@ PLANS = {
         Plan(10, 0.5, min_mean_gain=20, max_mean_gap=4, max_gap=5, max_worst=4),
         Plan(6, 1000, max_mean_gain=8, max_gap=5, max_worst=4),
     ),
-    "fashion-mnist": (Plan(6, 0.5, _SHORT_FASHION, min_mean_gain=10, max_mean_gap=5, max_gap=5),),
+    "fashion-mnist": (Plan(6, 0.5, _SHORT_FASHION, min_mean_gain=10, max_mean_gap=5),),
 }
 
 
