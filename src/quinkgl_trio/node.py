@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -564,7 +565,7 @@ def _reachable_addresses(bound: BoundSocket, bootstrap: Sequence[Address]) -> tu
     host, port = bound.address
     if not is_wildcard(host):
         return (bound.address,)
-    family = bound.socket.family
+    families = (socket.AF_INET6, socket.AF_INET) if host == "::" else (socket.AF_INET,)
     towards: Sequence[Address | None] = bootstrap or [None]
-    hosts = [local_host_towards(remote, family=family) for remote in towards]
+    hosts = [local_host_towards(remote, family=family) for remote in towards for family in families]
     return tuple((host, port) for host in dict.fromkeys(hosts) if host is not None)

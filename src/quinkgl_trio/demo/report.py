@@ -126,9 +126,9 @@ smaller α, the less alike the shards are.</figcaption></figure>
 <h2>How it was measured</h2>
 <p>The {result.test_samples} test images were set aside first, the same share of every class, and no peer
 trains on them. All models start from the same weights and take {result.rounds} rounds with the same
-hyperparameters ({settings}). <em>Alone</em> takes a peer's own steps on its own shard; <em>central</em> takes
-the steps of all peers together on the pooled shards. The demo itself evaluated the model that each peer left
-behind.</p>
+hyperparameters ({settings}). <em>Alone</em> takes a peer's own steps on its own shard; <em>central</em> makes
+as many passes over the pooled shards, which is as many steps as all peers take together. The demo itself
+evaluated the model that each peer left behind.</p>
 <p>Model: {escape(result.model)} with {result.parameters} parameters; an encoded update has
 {result.encoded_update_bytes} bytes. Seed {result.seed}.</p>
 <p class="quiet">Swarm <code>{escape(result.swarm_id)}</code></p>
