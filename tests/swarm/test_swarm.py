@@ -21,6 +21,7 @@ from quinkgl.swarm import (
     UpdateDelivered,
     UpdateNotDelivered,
 )
+from quinkgl.testing.contract import Checked, assert_refuses_reentry
 from quinkgl.testing.network import Link, Node
 from quinkgl.testing.swarms import SwarmNetwork, small_manifest, updates_of
 from quinkgl.transport import ConnectionConfig, Endpoint, EndpointConfig, TransferFailed
@@ -371,6 +372,36 @@ def test_time_that_goes_backwards_is_held_and_counted():
     net = pair(seed=30)
     net.members[0].machine.step_back(3600.0)
     assert net.members[0].machine.stats.clock_steps_back == 1
+
+
+def test_a_refused_command_leaves_the_state_as_it_was():
+    net = pair(seed=32)
+    swarm = net.members[0].machine.machine
+    swarm.set_round(5, now=net.network.now)
+    later = net.network.now + 100.0
+    machine = Checked(swarm, now=net.network.now)
+    for command in (
+        lambda: machine.set_round(4, now=later),
+        lambda: machine.set_addresses([("10.0.0.1", 0)], now=later),
+        lambda: machine.set_unix_time(-1.0, now=later),
+        lambda: machine.publish_update(bytes(9), round=1 << 40, sample_count=1, targets=[], now=later),
+    ):
+        with pytest.raises(LocalProtocolError):
+            command()
+    machine.close(now=net.network.now)
+    with pytest.raises(LocalProtocolError):
+        machine.connect(net.address(1), now=later)
+
+
+def test_a_call_from_inside_a_call_is_refused():
+    net = pair(seed=33)
+    swarm, now = net.members[0].machine.machine, net.network.now
+    for call in (
+        lambda: swarm.receive_datagram(b"noise", RAW, now=now),
+        lambda: swarm.publish_update(b"body", round=1, sample_count=1, targets=[], now=now),
+        lambda: swarm.next_datagram(now),
+    ):
+        assert_refuses_reentry(swarm, call, now=now)
 
 
 def test_random_and_mutated_datagrams_change_nothing_for_the_honest():

@@ -207,24 +207,24 @@ class Swarm(Exclusive):
     @exclusive
     def set_round(self, round: int, *, now: float) -> None:
         """Tell which round this node is in; offers are judged against it."""
-        now = self._clock(now)
-        self._gossip.set_round(round, now=now)
+        self._gossip.set_round(round, now=max(now, self._now))
+        self._clock(now)
         self._settle()
 
     @exclusive
     def set_addresses(self, addresses: Sequence[Address], *, now: float) -> None:
         """Tell where others can reach this node; its signed record is issued anew."""
-        now = self._clock(now)
-        self._membership.set_addresses(tuple(addresses), now=now)
+        self._membership.set_addresses(tuple(addresses), now=max(now, self._now))
+        self._clock(now)
         self._settle()
 
     @exclusive
     def set_unix_time(self, unix_now: float, *, now: float) -> None:
         """Tell the wall-clock time again, after the system's clock was set."""
+        self._gossip.set_unix_time(unix_now, now=max(now, self._now))  # raises for an impossible time
         now = self._clock(now)
         self._unix_offset_s = unix_now - now
         self._membership.set_unix_time(unix_now, now=now)
-        self._gossip.set_unix_time(unix_now, now=now)
         self._settle()
 
     @exclusive
