@@ -76,7 +76,7 @@ class Plan:
 
 _SHORT_FASHION = (
     *("--dataset", "fashion-mnist", "--limit", "10000", "--model", "softmax"),
-    *("--rounds", "30", "--epochs", "2", "--learning-rate", "0.2"),
+    *("--rounds", "40", "--epochs", "1", "--learning-rate", "0.2"),
 )
 PLANS = {
     "digits": (
