@@ -113,12 +113,19 @@ def test_a_demo_trains_reports_and_says_what_it_did(tmp_path):
     assert Path(result["picture"]).read_bytes().startswith(b"\x89PNG")
 
 
+def peer_name(pid: int) -> str | None:
+    found = re.search(r"peers/(peer-\d)/", Path(f"/proc/{pid}/cmdline").read_text())
+    return None if found is None else found[1]
+
+
 def test_a_peer_that_is_killed_is_named_and_the_others_do_not_stay(tmp_path):
     with start_demo(tmp_path / "demo", "--rounds=5000") as process:
         until(lambda: len(children(process.pid)) == 3)
         pids = children(process.pid)
-        command = Path(f"/proc/{max(pids)}/cmdline").read_text()
-        name = re.search(r"peers/(peer-\d)/", command)[1]
+        until(
+            lambda: peer_name(max(pids)) is not None
+        )  # a child that has only forked is still called as its parent
+        name = peer_name(max(pids))
         os.kill(max(pids), signal.SIGKILL)
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 7
