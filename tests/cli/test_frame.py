@@ -229,7 +229,7 @@ def test_signals_end_a_command_with_their_code(program, number, code):
     ) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (code, "")
 
 
@@ -240,7 +240,7 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(program):
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait(timeout=30) == 2
+        assert process.wait(timeout=60) == 2
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /dev/full")

@@ -91,7 +91,7 @@ async def test_notes_travel_both_ways_and_the_payload_is_counted(sockets):
     left, right = sockets
     async with open_driver(Correspondent(), left) as one, open_driver(Correspondent(), right) as two:
         one.call(lambda _now: one.machine.write(b"question", two.address))
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             note = await two.next_event()
             two.call(lambda _now: two.machine.write(b"answer!", note.source))
             answer = await one.next_event()
@@ -105,7 +105,7 @@ async def test_a_run_of_equal_datagrams_is_sent_one_by_one(sockets):
     left, right = sockets
     async with open_driver(Correspondent(), left) as one, open_driver(Correspondent(), right) as two:
         one.call(lambda _now: one.machine.write(b"aaaabbbbcc", two.address, segment_size=4))
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             notes = [(await two.next_event()).data for _ in range(3)]
     assert notes == [b"aaaa", b"bbbb", b"cc"]
 
@@ -121,7 +121,7 @@ async def test_ipv6_and_ipv4_meet_at_a_dual_stack_socket():
                 async with open_driver(Correspondent(), guest_socket) as guest:
                     guest.machine.write(b"from " + way.encode(), (way, host.address[1]))
                     guest.call(lambda _now: None)
-                    with trio.fail_after(5):
+                    with trio.fail_after(60):
                         note = await host.next_event()
                         assert note.source == (way, guest.address[1])
                         host.machine.write(b"back", note.source)
@@ -137,7 +137,7 @@ async def test_the_timer_fires_at_the_deadline_and_not_before(sockets):
 
         start = trio.current_time()
         driver.call(set_alarm)
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while not driver.machine.ticks:  # noqa: ASYNC110  the machine has no awaitable
                 await trio.sleep(0.005)
     assert driver.machine.ticks[0] >= start + 0.05
@@ -149,7 +149,7 @@ async def test_goodbye_is_said_however_the_block_ends(sockets, ending):
     witness, leaver = Correspondent(), Correspondent(right.address)
     async with open_driver(witness, right) as far:
         raised = pytest.raises(KeyError, match="as it is") if ending == "raised" else nullcontext()
-        with trio.fail_after(5), trio.CancelScope() as scope, raised:
+        with trio.fail_after(60), trio.CancelScope() as scope, raised:
             async with open_driver(leaver, left, close_timeout_s=0.3):
                 if ending == "cancelled":
                     scope.cancel()
@@ -199,7 +199,7 @@ async def test_a_slow_application_leaves_packets_in_the_kernel_and_loses_none(so
         await trio.sleep(0.2)
         taken = driver.stats.datagrams_received
         assert 4 <= taken < count  # one burst may overshoot the bound, the rest waits in the kernel
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             numbers = [struct.unpack(">I", (await driver.next_event()).data)[0] for _ in range(count)]
     assert numbers == list(range(count))
 
@@ -241,7 +241,7 @@ async def test_a_full_kernel_delays_datagrams_but_loses_and_reorders_none(socket
             for number in range(200):
                 sender.machine.write(struct.pack(">I", number), far.address)
             sender.call(lambda _now: None)
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 numbers = [struct.unpack(">I", (await far.next_event()).data)[0] for _ in range(200)]
         assert numbers == list(range(200))
         assert sender.stats.datagrams_sent == 200
@@ -254,7 +254,7 @@ async def test_what_the_kernel_refuses_for_good_is_counted_and_lost(sockets):
         one.machine.write(bytes(65_508), two.address)  # over what UDP can carry: EMSGSIZE
         one.machine.write(b"after", two.address)
         one.call(lambda _now: None)
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             assert (await two.next_event()).data == b"after"
     assert one.stats.send_errors == {"EMSGSIZE": 1}
     assert one.stats.datagrams_sent == 1
@@ -275,7 +275,7 @@ async def test_a_storm_of_connection_refused_is_survived(sockets):
             if number % 3 == 0:
                 two.machine.write(b"still here", one.address)
                 two.call(lambda _now: None)
-                with trio.fail_after(5):
+                with trio.fail_after(60):
                     assert (await one.next_event()).data == b"still here"
     refused = one.stats.send_errors["ECONNREFUSED"] + one.stats.receive_errors["ECONNREFUSED"]
     assert refused > 0

@@ -37,7 +37,7 @@ class Member:
     def names(self):
         return [name for name, _ in self.events]
 
-    async def until(self, condition, limit_s=10.0):
+    async def until(self, condition, limit_s=60.0):
         with trio.fail_after(limit_s):
             while not condition():  # noqa: ASYNC110
                 await trio.sleep(0.01)

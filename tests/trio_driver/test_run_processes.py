@@ -60,7 +60,7 @@ class Peer:
     def named(self, name):
         return [event for event in self.events if event["event"] == name]
 
-    def until(self, condition, limit_s=30.0):
+    def until(self, condition, limit_s=90.0):
         end = time.monotonic() + limit_s
         with self.changed:
             while not condition():
@@ -68,11 +68,11 @@ class Peer:
                 assert left > 0, f"{self.events[-3:]} {self.process.poll()}"
                 self.changed.wait(left)
 
-    def first(self, name, limit_s=30.0):
+    def first(self, name, limit_s=90.0):
         self.until(lambda: self.named(name), limit_s)
         return self.named(name)[0]
 
-    def until_round(self, number, limit_s=30.0):
+    def until_round(self, number, limit_s=90.0):
         self.until(lambda: any(e["round"] >= number for e in self.named("round_completed")), limit_s)
 
     @property
@@ -87,7 +87,7 @@ class Peer:
     def met(self):
         return {event["peer"] for event in self.named("peer_discovered")}
 
-    def end(self, number=None, limit_s=20):
+    def end(self, number=None, limit_s=60):
         if number is not None:
             self.process.send_signal(number)
         code = self.process.wait(limit_s)
@@ -118,13 +118,13 @@ def test_a_signal_ends_a_run_after_a_last_checkpoint(tmp_path, number, code):
 def test_a_signal_while_joining_ends_at_once():
     with Peer("--rounds=1") as peer:
         peer.first("node.started")
-        assert peer.end(signal.SIGTERM, limit_s=5)[0] == 143
+        assert peer.end(signal.SIGTERM, limit_s=30)[0] == 143
 
 
 def test_the_end_of_standard_input_is_a_signal_if_asked_for():
     command = [sys.executable, "-m", "quinkgl_trio", "run", "--json", *QUICK, *LONG, "--min-peers=0"]
     done = subprocess.run(
-        [*command, "--stop-when-stdin-closes"], input=b"", capture_output=True, timeout=30, check=False
+        [*command, "--stop-when-stdin-closes"], input=b"", capture_output=True, timeout=60, check=False
     )
     assert done.returncode == 143
     assert json.loads(done.stdout.splitlines()[-1])["event"] == "node.stopped"
@@ -140,7 +140,7 @@ def test_a_reader_that_goes_away_ends_the_run():
         os.close(writing)
         os.read(reading, 1)
         os.close(reading)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert b"Traceback" not in errors
 
