@@ -1,8 +1,8 @@
 """Plant one bug at a time in a copy of the tree, and demand that the default suite kills every one.
 
-Each line of the table takes away a check that something depends on: a protection against strangers, a bound,
-a recovery. It names the narrowest tests that must notice. They are run first on the tree as it is, where they
-must pass, and then once for each bug, where they must fail.
+Each entry of ``tools/planted/*.toml`` takes away a check that something depends on: a protection against
+strangers, a bound, a recovery. It names the narrowest tests that must notice. They are run first on the tree
+as it is, where they must pass, and then once for each bug, where they must fail.
 
     python tools/mutants.py            # all of them
     python tools/mutants.py pacing     # those whose name contains a word
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from enum import Enum
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PLANTED = ROOT / "tools" / "planted"
 COPIED = ("src", "tests", "spec", "pyproject.toml")
 WORKERS = 2
 TIMEOUT_S = 120.0
@@ -62,189 +64,16 @@ class Result:
     output: str
 
 
-_CONNECTION = "src/quinkgl/transport/connection.py"
-_HANDSHAKES = "src/quinkgl/transport/handshakes.py"
-_HANDSHAKE = "src/quinkgl/transport/handshake.py"
-_RECEIVER = "src/quinkgl/transport/object_receiver.py"
-_UPDATE_GATE = "src/quinkgl/protocol/update_gate.py"
+def load(folder: Path = PLANTED) -> tuple[Mutant, ...]:
+    """Read the tables of a folder, one file an area: ``[[fault]]`` with the fields of :class:`Mutant`."""
+    return tuple(
+        Mutant(**{**fields, "tests": tuple(fields["tests"])})
+        for path in sorted(folder.glob("*.toml"))
+        for fields in tomllib.loads(path.read_text(encoding="utf-8"))["fault"]
+    )
 
-MUTANTS = (
-    Mutant(
-        "the mac1 check",
-        _HANDSHAKES,
-        "if not verify_mac1(self._party.keys.mac1_key, packet.mac1, *packet.authenticated):",
-        "if False:",
-        ("tests/transport/test_endpoint.py::test_mac1_is_checked_before_anything_is_remembered_or_computed",),
-    ),
-    Mutant(
-        "the tag check before delivery",
-        "src/quinkgl/crypto/packet_keys.py",
-        """        except InvalidTag:
-            return None
-""",
-        """        except InvalidTag:
-            from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-            first_block = modes.CTR(_pack_nonce(packet_number) + bytes((0, 0, 0, 2)))
-            return Cipher(algorithms.AES(self._key), first_block).decryptor().update(bytes(ciphertext)[:-16])
-""",
-        (
-            "tests/transport/test_connection.py::test_a_packet_with_a_wrong_tag_has_no_effect",
-            "tests/transport/test_connection.py::test_a_forged_chunk_is_not_delivered",
-        ),
-    ),
-    Mutant(
-        "the replay window",
-        _CONNECTION,
-        "if not self._received.is_new(number):",
-        "if False:",
-        ("tests/transport/test_connection.py::test_a_packet_counts_once",),
-    ),
-    Mutant(
-        "the 3x limit",
-        "src/quinkgl/transport/half_open.py",
-        "        if not self.may_send:\n            return None\n",
-        "",
-        (
-            "tests/transport/test_endpoint.py::test_an_unvalidated_address_gets_at_most_three_times_what_it_sent",
-        ),
-    ),
-    Mutant(
-        "the leaf check",
-        _RECEIVER,
-        "if leaf_hash(data) != self._list[leaf * HASH_BYTES : (leaf + 1) * HASH_BYTES]:",
-        "if False:",
-        (
-            "tests/transport/test_connection.py::test_a_leaf_that_does_not_match_is_not_delivered",
-            "tests/transport/test_object_receiver.py::test_a_wrong_bit_is_found_in_its_leaf",
-        ),
-    ),
-    Mutant(
-        "the check of the leaf list",
-        _RECEIVER,
-        "if merkle_root(leaves) != self.root:",
-        "if False:",
-        ("tests/transport/test_object_receiver.py::test_a_list_that_does_not_give_the_root",),
-    ),
-    Mutant(
-        "the credit limit of transfers",
-        _RECEIVER,
-        "if not data or stop > self._credit:",
-        "if not data or stop > self.total:",
-        ("tests/transport/test_connection.py::test_bytes_beyond_the_credit_end_the_session",),
-    ),
-    Mutant(
-        "the credit limit of the CONTROL stream",
-        "src/quinkgl/transport/control_stream.py",
-        "if end > self.limit:",
-        "if False:",
-        ("tests/transport/test_control_stream.py",),
-    ),
-    Mutant(
-        "the PSK in the handshake",
-        _HANDSHAKE,
-        "psks=(psk, psk),",
-        "psks=(bytes(len(psk)), bytes(len(psk))),",
-        ("tests/transport/test_handshake.py::test_knowing_swarm_id_and_mac_key_does_not_replace_the_psk",),
-    ),
-    Mutant(
-        "the identity signature",
-        _HANDSHAKE,
-        '    verify_untrusted(payload.peer_id, "handshake", signed, payload.signature)\n',
-        "",
-        (
-            "tests/transport/test_endpoint.py::test_a_caller_with_a_false_identity_is_forgotten",
-            "tests/transport/test_endpoint.py::test_an_answerer_with_a_false_identity_is_refused",
-        ),
-    ),
-    Mutant(
-        "the expected peer",
-        _HANDSHAKE,
-        "if expected_peer is not None and payload.peer_id != expected_peer:",
-        "if False:",
-        ("tests/transport/test_handshake.py::test_only_the_expected_peer_will_do",),
-    ),
-    Mutant(
-        "the pacing",
-        _CONNECTION,
-        "        if ready > now:\n",
-        "        if False:\n",
-        ("tests/transport/test_connection.py::test_pacing_spreads_a_window",),
-    ),
-    Mutant(
-        "the congestion window",
-        _CONNECTION,
-        "if self._recovery.bytes_in_flight + self._datagram_bytes > window:",
-        "if False:",
-        ("tests/transport/test_connection.py::test_probes_back_off_and_pass_window_and_pacing",),
-    ),
-    Mutant(
-        "the probe time-out",
-        "src/quinkgl/transport/recovery.py",
-        "        if not self._sent:\n            return None\n",
-        "        return None\n",
-        (
-            "tests/transport/test_connection.py::test_a_lost_tail_is_probed_for",
-            "tests/transport/test_recovery.py::test_the_probe_time_out_counts_from_the_last_packet_and_doubles",
-        ),
-    ),
-    Mutant(
-        "the bound of half-open handshakes",
-        _HANDSHAKES,
-        "if self._is_crowded(source):",
-        "if False:",
-        ("tests/transport/test_endpoint.py::test_half_open_handshakes_of_one_network_are_bounded",),
-    ),
-    Mutant(
-        "the round window: replays",
-        _UPDATE_GATE,
-        "if last is not None and position <= last:",
-        "if False:",
-        ("tests/protocol/test_gossip.py",),
-    ),
-    Mutant(
-        "the round window: stale rounds",
-        _UPDATE_GATE,
-        "if -grown > limits.round_stale:",
-        "if False:",
-        ("tests/protocol/test_gossip.py",),
-    ),
-    Mutant(
-        "the round window: rounds ahead",
-        _UPDATE_GATE,
-        "if same_session and grown > limits.round_ahead * (1 + passed):",
-        "if False:",
-        ("tests/protocol/test_gossip.py",),
-    ),
-    Mutant(
-        "the signature of update headers",
-        _UPDATE_GATE,
-        "        verify_sign1_untrusted(envelope, DOMAIN, header.author, code=ErrorCode.E_UPD_HEADER)\n",
-        "        pass\n",
-        ("tests/protocol/test_gossip.py",),
-    ),
-    Mutant(
-        "the record signature",
-        "src/quinkgl/protocol/records.py",
-        "        verify_sign1_untrusted(self.envelope, DOMAIN, self.record.key, code=ErrorCode.E_REC_SIG)\n",
-        "",
-        ("tests/protocol/test_membership.py", "tests/protocol/test_records.py"),
-    ),
-    Mutant(
-        "the NaN gate of the tensors' decoder",
-        "src/quinkgl/serialization/tensors.py",
-        'if entry.dtype.kind == "f" and not allow_nonfinite and not _is_finite(array):',
-        "if False:",
-        ("tests/serialization/test_tensors.py",),
-    ),
-    Mutant(
-        "the NaN gate of the admission",
-        "src/quinkgl/aggregation/admission.py",
-        "bad = None if policy.allow_nonfinite else first_nonfinite(weights)",
-        "bad = None",
-        ("tests/aggregation/test_admission.py",),
-    ),
-)
+MUTANTS = load()
 
 
 def copy_tree(root: Path, destination: Path, names: Sequence[str] = COPIED) -> None:
