@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
-from quinkgl.testing.network import Link, VirtualNetwork
+from quinkgl.testing.network import Blackouts, Bursts, Link, VirtualNetwork
 from quinkgl.transport import Transmit
 
 HERE, THERE = ("192.0.2.1", 1), ("192.0.2.2", 2)
@@ -31,6 +32,7 @@ class Station:
         self.alarms = deque(alarms)
         self.out: deque[tuple[bytes, tuple[str, int]]] = deque()
         self.events: deque[Heard | Rang] = deque()
+        self.sources: list[tuple[str, int]] = []
         self.now = 0.0
 
     def send(self, data: bytes, destination=THERE) -> None:
@@ -39,6 +41,7 @@ class Station:
     def receive_datagram(self, data, source, *, now):
         self.now = now
         self.events.append(Heard(bytes(data), now))
+        self.sources.append(source)
 
     def handle_timer(self, *, now):
         self.now = now
@@ -218,3 +221,92 @@ def test_a_machine_whose_deadline_lies_in_the_past_is_caught():
     network.add(HERE, Late())
     with pytest.raises(AssertionError, match="lies before now"):
         network.run(limit_s=1.0)
+
+
+# --- what paths do over time ---
+
+
+def test_a_datagram_above_the_mtu_vanishes():
+    network, sender, heard = stations(link=Link(mtu=1300))
+    for size in (1300, 1301, 40):
+        sender.send(bytes(size))
+    network.run(limit_s=1.0)
+    assert [len(event.data) for event in heard] == [1300, 40]
+
+
+def test_the_mtu_changes_when_it_is_told_to():
+    network, sender, heard = stations(link=Link(mtu_changes=((1.0, 1300), (2.0, 9000))))
+    for _ in range(3):
+        sender.send(bytes(1400))
+        network.run(limit_s=1.0)
+    assert [round(event.at, 2) for event in heard] == [0.01, 2.01]
+
+
+def test_bursts_lose_in_a_row_as_often_as_the_chain_says():
+    heard = send_many(Link(bursts=Bursts(enter=0.02, leave=0.25)), 20_000)
+    numbers = [int.from_bytes(event.data, "big") for event in heard]
+    gaps = [later - earlier - 1 for earlier, later in pairwise(numbers)]
+    bursts = [gap for gap in gaps if gap]
+    assert 0.05 < 1 - len(heard) / 20_000 < 0.1  # 0.02 / (0.02 + 0.25) = 7.4 %
+    assert 3.5 < sum(bursts) / len(bursts) < 4.5
+
+
+def test_a_blackout_comes_at_the_end_of_each_period():
+    heard = send_many(Link(delay_s=0.0, blackouts=Blackouts(period_s=5.0, dark_s=2.0)), 20, spacing_s=1.0)
+    times = [event.at for event in heard]
+    assert times == [0, 1, 2, 5, 6, 7, 10, 11, 12, 15, 16, 17]
+
+
+def test_a_translated_node_shows_another_port_in_each_interval():
+    network, sender, heard = stations()
+    network.translate(HERE, every_s=5.0)
+    for _ in range(4):
+        sender.send(b"x")
+        network.run(limit_s=3.0)
+    sources = network.nodes[THERE].machine.sources
+    assert len(heard) == 4
+    assert sources[0] == sources[1] == HERE
+    assert sources[2] == sources[3] != HERE
+    assert sources[2][0] == HERE[0]
+
+
+def test_what_is_sent_to_an_address_given_up_vanishes():
+    network, _, _ = stations()
+    answers = network.nodes[HERE].events
+    there = network.nodes[THERE].machine
+    network.translate(HERE)
+    new = network.rebind(HERE)
+    assert network.public_address(HERE) == new != HERE
+    there.send(b"old", HERE)
+    there.send(b"new", new)
+    network.run(limit_s=1.0)
+    assert [event.data for event in answers] == [b"new"]
+
+
+def test_what_is_on_its_way_when_the_address_changes_vanishes():
+    network, _, _ = stations(link=Link(delay_s=0.5))
+    there = network.nodes[THERE].machine
+    network.translate(HERE, every_s=1.0)
+    there.send(b"in time", HERE)
+    network.run(limit_s=0.75)
+    there.send(b"too late", HERE)
+    network.run(limit_s=2.0)
+    assert [event.data for event in network.nodes[HERE].events] == [b"in time"]
+
+
+@pytest.mark.parametrize("address", [("192.0.2.1", 1), ("2001:db8::1", 1)])
+def test_a_node_may_move_to_another_host(address):
+    network = VirtualNetwork()
+    network.add(address, Station())
+    moved = network.rebind(address, moves_host=True)
+    assert moved[0] != address[0]
+    assert moved[0].rpartition(":" if ":" in moved[0] else ".")[0] in address[0]
+
+
+def test_links_stay_those_of_the_node_behind_its_translator():
+    network, sender, heard = stations()
+    network.set_link(HERE, THERE, Link(delay_s=0.25))
+    network.rebind(HERE)
+    sender.send(b"x")
+    network.run(limit_s=1.0)
+    assert [event.at for event in heard] == [0.25]

@@ -17,6 +17,36 @@ from typing import Any
 
 from quinkgl.wire.addresses import Address
 
+_FIRST_TRANSLATED = 20_000
+_TRANSLATED_PORTS = 40_000
+"""Ports of translated addresses; no test gives a node one of these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bursts:
+    """Losses that come in bursts: the chain of Gilbert and Elliott, one step a datagram.
+
+    In its good state a path loses what its :class:`Link` says, in its bad state ``loss`` of all datagrams.
+    """
+
+    enter: float = 0.01
+    """Probability of turning bad."""
+    leave: float = 0.25
+    """Probability of turning good again: a burst has 1 / leave datagrams on average."""
+    loss: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blackouts:
+    """Times in which a path carries nothing: the last ``dark_s`` of every ``period_s``, seconds."""
+
+    period_s: float = 5.0
+    dark_s: float = 2.0
+
+    def is_dark(self, now: float) -> bool:
+        """Whether the path is dead now."""
+        return now % self.period_s >= self.period_s - self.dark_s
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
@@ -34,6 +64,42 @@ class Link:
     rate: float | None = None
     queue_bytes: int = 1 << 20
     """What may wait for the link's rate; more is dropped at the tail."""
+    mtu: int | None = None
+    """Bytes of the largest datagram (UDP payload) that passes; a larger one vanishes without a word."""
+    mtu_changes: tuple[tuple[float, int], ...] = ()
+    """Later values of ``mtu``: since which second each holds, ascending."""
+    bursts: Bursts | None = None
+    blackouts: Blackouts | None = None
+
+    def mtu_at(self, now: float) -> int | None:
+        """Return the largest datagram that passes at a time, None where any does."""
+        mtu = self.mtu
+        for since, changed in self.mtu_changes:
+            if since <= now:
+                mtu = changed
+        return mtu
+
+
+@dataclass(frozen=True, slots=True)
+class _Binding:
+    """How an address translator shows a node to the others."""
+
+    every_s: float | None
+    moves_host: bool
+    extra: int = 0
+    """Changes that were asked for one by one."""
+
+    def outside(self, inside: Address, now: float) -> Address:
+        """Return the public address of a node at a time."""
+        changes = self.extra + (0 if self.every_s is None else int(now / self.every_s))
+        if not changes:
+            return inside
+        host, port = inside
+        if self.moves_host:
+            network = host.rpartition("." if "." in host else ":")[0]
+            separator = "." if "." in host else ":"
+            host = f"{network}{separator}{100 + changes % 100}"
+        return host, _FIRST_TRANSLATED + (port + 7 * changes) % _TRANSLATED_PORTS
 
 
 @dataclass(slots=True)
@@ -65,6 +131,8 @@ class VirtualNetwork:
         self._free_at: dict[tuple[Address, Address], float] = {}
         self._queue: list[tuple[float, int, Address, Address, bytes]] = []
         self._sequence = 0
+        self._bad: dict[tuple[Address, Address], bool] = {}
+        self._bindings: dict[Address, _Binding] = {}
 
     def add(self, address: Address, machine: Any) -> Node:
         """Put a machine on the network.
@@ -83,6 +151,27 @@ class VirtualNetwork:
         """Give one direction of one path a link of its own."""
         self._links[source, destination] = link
 
+    def translate(self, address: Address, *, every_s: float | None = None, moves_host: bool = False) -> None:
+        """Put the node at ``address`` behind a translator that gives it another public address now and then.
+
+        Its public address changes every ``every_s`` seconds of virtual time, and with each :meth:`rebind`: to
+        another port, with ``moves_host`` to another host too. What is still sent to an address that it had
+        before vanishes. Links stay those of ``address``.
+        """
+        self._bindings[address] = _Binding(every_s, moves_host)
+
+    def rebind(self, address: Address, *, moves_host: bool | None = None) -> Address:
+        """Change the public address of a node now, and return it."""
+        old = self._bindings.get(address, _Binding(None, moves_host=False))
+        moves = old.moves_host if moves_host is None else moves_host
+        self._bindings[address] = _Binding(old.every_s, moves, old.extra + 1)
+        return self.public_address(address)
+
+    def public_address(self, address: Address) -> Address:
+        """Return where others see the node at ``address`` now."""
+        binding = self._bindings.get(address)
+        return address if binding is None else binding.outside(address, self.now)
+
     def inject(self, source: Address, destination: Address, data: bytes) -> None:
         """Put a datagram on the wire as if ``source`` had sent it."""
         self._push(source, destination, data)
@@ -100,7 +189,7 @@ class VirtualNetwork:
             data = bytes(transmit.data)
             node.bytes_sent += len(data)
             node.sent_to[transmit.destination] = node.sent_to.get(transmit.destination, 0) + len(data)
-            self._push(node.address, transmit.destination, data)
+            self._push(self.public_address(node.address), transmit.destination, data)
         # Sending may have made events ready; a machine that keeps the contract says so in its deadline.
         deadline = node.machine.deadline()
         if deadline is not None and deadline < self.now:
@@ -141,7 +230,8 @@ class VirtualNetwork:
     def _step(self) -> None:
         while self._queue and self._queue[0][0] <= self.now:
             _, _, source, destination, data = heapq.heappop(self._queue)
-            node = self.nodes.get(destination)
+            inside = self._inside(destination)
+            node = None if inside is None else self.nodes.get(inside)
             if node is None:
                 continue
             self.delivered += 1
@@ -157,10 +247,18 @@ class VirtualNetwork:
     def _push(self, source: Address, destination: Address, data: bytes) -> None:
         if self.tap is not None:
             self.tap(self.now, source, destination, data)
-        link = self._links.get((source, destination), self.link)
+        path = self._inside(source) or source, self._inside(destination) or destination
+        link = self._links.get(path, self.link)
         rng = self.rng
-        leaves_at = self._leaves_at(source, destination, len(data), link)
+        mtu = link.mtu_at(self.now)
+        if mtu is not None and len(data) > mtu:
+            return
+        leaves_at = self._leaves_at(path, len(data), link)
         if leaves_at is None or rng.random() < link.loss:
+            return
+        if link.bursts is not None and self._is_lost_in_burst(path, link.bursts):
+            return
+        if link.blackouts is not None and link.blackouts.is_dark(leaves_at):
             return
         copies = 2 if rng.random() < link.duplicate else 1
         for _ in range(copies):
@@ -173,13 +271,29 @@ class VirtualNetwork:
             self._sequence += 1
             heapq.heappush(self._queue, (when, self._sequence, source, destination, body))
 
-    def _leaves_at(self, source: Address, destination: Address, size: int, link: Link) -> float | None:
+    def _inside(self, public: Address) -> Address | None:
+        """Return the node behind a public address, None when a translator has given that address up."""
+        if self._bindings:
+            for address, binding in self._bindings.items():
+                if binding.outside(address, self.now) == public:
+                    return address
+            if public in self._bindings:
+                return None
+        return public
+
+    def _is_lost_in_burst(self, path: tuple[Address, Address], bursts: Bursts) -> bool:
+        bad = self._bad.get(path, False)
+        bad = self.rng.random() >= bursts.leave if bad else self.rng.random() < bursts.enter
+        self._bad[path] = bad
+        return bad and self.rng.random() < bursts.loss
+
+    def _leaves_at(self, path: tuple[Address, Address], size: int, link: Link) -> float | None:
         """When the datagram has left the sender, None when the link's queue is full."""
         if link.rate is None:
             return self.now
-        free_at = max(self.now, self._free_at.get((source, destination), 0.0))
+        free_at = max(self.now, self._free_at.get(path, 0.0))
         if (free_at - self.now) * link.rate > link.queue_bytes:
             return None
         leaves_at = free_at + size / link.rate
-        self._free_at[source, destination] = leaves_at
+        self._free_at[path] = leaves_at
         return leaves_at
