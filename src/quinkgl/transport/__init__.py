@@ -6,8 +6,8 @@ transfers of one session. All are pure: datagrams and time in; datagrams, events
 
 from __future__ import annotations
 
-from quinkgl.transport.config import EndpointConfig
-from quinkgl.transport.connection import ConnectionConfig, ConnectionState
+from quinkgl.transport.config import ConnectionConfig, EndpointConfig
+from quinkgl.transport.connection_events import ConnectionState
 from quinkgl.transport.endpoint import Endpoint
 from quinkgl.transport.events import (
     ConnectFailed,

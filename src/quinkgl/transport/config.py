@@ -1,4 +1,4 @@
-"""Knobs of an endpoint; the defaults are the specification's."""
+"""Knobs of an endpoint and its sessions; the defaults are the specification's."""
 
 from __future__ import annotations
 
@@ -6,9 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from quinkgl.transport.congestion import CongestionController, NewReno
-from quinkgl.transport.connection import ConnectionConfig
-from quinkgl.wire.limits import LIMITS
+from quinkgl.wire.limits import CONSTANTS, LIMITS
 from quinkgl.wire.messages.session import TransportParameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionConfig:
+    """Knobs of a session; the defaults are the specification's."""
+
+    datagram_bytes: int = LIMITS.init_min_datagram_bytes
+    """Size of the datagrams sent, bytes of UDP payload."""
+    keepalive_s: float = LIMITS.keepalive_s
+    close_timeout_s: float = LIMITS.close_timeout_s
+    key_packets: int = CONSTANTS.key_phase_packets
+    """Packets that may be sealed under one key; the session ends then, well inside what the cipher allows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

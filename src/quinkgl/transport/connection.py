@@ -8,25 +8,27 @@ goes back to the part that it came from.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from enum import Enum
 
+from quinkgl.transport.closing import Closing
+from quinkgl.transport.config import ConnectionConfig
 from quinkgl.transport.congestion import CongestionController
-from quinkgl.transport.control_stream import ControlPiece, ControlReceiver, ControlSender
+from quinkgl.transport.connection_events import Closed, ConnectionEvent, ConnectionState, ControlMessage
+from quinkgl.transport.contents import Contents, MaxControlSent
+from quinkgl.transport.control_stream import ControlPiece
+from quinkgl.transport.frame_packets import FramePackets
 from quinkgl.transport.handshake import Session
 from quinkgl.transport.object_sender import Chunk
-from quinkgl.transport.objects import ObjectEvent, ObjectExchange, ReassemblyBudget
+from quinkgl.transport.objects import ObjectExchange, ReassemblyBudget
 from quinkgl.transport.pacer import Pacer
+from quinkgl.transport.packet_protection import PacketProtection
 from quinkgl.transport.received import ReceivedPackets
-from quinkgl.transport.recovery import LossRecovery
+from quinkgl.transport.recovery import LossRecovery, SentPacket
 from quinkgl.transport.stats import EndpointStats
 from quinkgl.transport.timers import Timer, TimerTable
 from quinkgl.wire.addresses import Address
-from quinkgl.wire.control import Channel, ControlReader, encode_control
+from quinkgl.wire.control import Channel, ControlReader
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
 from quinkgl.wire.frames import (
-    CONTROL_OVERHEAD_BYTES,
-    PING,
     Ack,
     Close,
     Control,
@@ -35,14 +37,7 @@ from quinkgl.wire.frames import (
     PathChallenge,
     PathResponse,
     decode_frames_untrusted,
-    encode_ack,
-    encode_close,
-    encode_control_frame,
-    encode_max_control,
-    encode_max_data,
-    encode_path_response,
 )
-from quinkgl.wire.limits import CONSTANTS, LIMITS
 from quinkgl.wire.packets import (
     BULK_BIT,
     BULK_HEADER,
@@ -54,74 +49,10 @@ from quinkgl.wire.packets import (
 )
 
 _SHORT_FORM = 0x40
-_SMALLEST_CONTROL = 64
-"""Less room than this in a packet is not worth a piece of the CONTROL stream."""
 _PROBES = 2
 """RFC 9002 6.2.4: two packets a probe time-out, so that one more loss does not double the wait."""
-_CLOSE_PERIOD = 3
-"""RFC 9000 10.2: closing and draining last three probe time-outs."""
 _KEEPALIVES_PER_IDLE_TIMEOUT = 4
 """Three of four may be lost before a peer that asked for a short idle time-out gives us up."""
-_CONTROL_QUEUE_BYTES = 4 * LIMITS.control_window_bytes
-
-
-class ConnectionState(Enum):
-    """Where a session is between the end of its handshake and its end."""
-
-    OPEN = "open"
-    CLOSING = "closing"
-    """We sent CLOSE, and answer what still comes with it."""
-    DRAINING = "draining"
-    """The peer sent CLOSE; we answer with ours once and say nothing more."""
-    CLOSED = "closed"
-
-
-@dataclass(frozen=True, slots=True)
-class ControlMessage:
-    """A message for one of the machines above."""
-
-    channel: Channel
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """The session is over; no other event follows."""
-
-    code: int
-    reason: str
-    by_remote: bool
-
-
-ConnectionEvent = ControlMessage | Closed | ObjectEvent
-
-
-@dataclass(frozen=True, slots=True)
-class _MaxControlSent:
-    """A packet carried the CONTROL stream's credit."""
-
-
-@dataclass(frozen=True, slots=True)
-class _MaxDataSent:
-    """A packet carried the credit of one transfer."""
-
-    transfer: int
-
-
-_Content = ControlPiece | Chunk | _MaxControlSent | _MaxDataSent
-_Contents = tuple[_Content, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionConfig:
-    """Knobs of a session; the defaults are the specification's."""
-
-    datagram_bytes: int = LIMITS.init_min_datagram_bytes
-    """Size of the datagrams sent, bytes of UDP payload."""
-    keepalive_s: float = LIMITS.keepalive_s
-    close_timeout_s: float = LIMITS.close_timeout_s
-    key_packets: int = CONSTANTS.key_phase_packets
-    """Packets that may be sealed under one key; the session ends then, well inside what the cipher allows."""
 
 
 class Connection:
@@ -157,38 +88,34 @@ class Connection:
         self.address = address
         self.incoming = incoming
         self.established_at = now
-        self.state = ConnectionState.OPEN
         self._stats = stats
-        self._config = config
         self._datagram_bytes = min(config.datagram_bytes, session.parameters.max_datagram_bytes)
         self._idle_timeout_s = min(idle_timeout_s, session.parameters.idle_timeout_s)
         self._keepalive_s = min(config.keepalive_s, self._idle_timeout_s / _KEEPALIVES_PER_IDLE_TIMEOUT)
         self._max_ack_delay_s = max_ack_delay_s
         self._first_byte = _SHORT_FORM | grease
-        self._recovery: LossRecovery[_Contents] = LossRecovery(
+        self._recovery: LossRecovery[Contents] = LossRecovery(
             controller, max_ack_delay_s=session.parameters.max_ack_delay_s
         )
         if handshake_rtt_s is not None:
             self._recovery.rtt.sample(handshake_rtt_s, 0.0)
         self._pacer = Pacer(self._datagram_bytes)
         self._received = ReceivedPackets()
-        self._control_out = ControlSender()
-        self._control_in = ControlReceiver()
+        self._protection = PacketProtection(
+            session.send_keys, session.receive_keys, used_up_after=config.key_packets
+        )
         self._reader = ControlReader()
         self.objects = ObjectExchange(budget)
+        self._frames = FramePackets(self._received, self.objects)
         self._timers = TimerTable()
+        self._closing = Closing(self._timers, stats, close_timeout_s=config.close_timeout_s)
         self._events: deque[ConnectionEvent] = deque()
         self._finish = finish
         self._finish_due = finish is not None
         self._finish_tries = 0
-        self._ping_due = incoming
-        """The responder shows with its first packet that message 3 arrived."""
+        # The responder shows with its first packet that message 3 arrived.
+        self._frames.ping_due = incoming
         self._probes_due = 0
-        self._max_control_due = False
-        self._granted_control = self._control_in.limit
-        self._path_responses: deque[bytes] = deque(maxlen=4)
-        self._close_frame = b""
-        self._close_due = False
         self._timers.set(Timer.IDLE, now + self._idle_timeout_s)
         self._timers.set(Timer.KEEPALIVE, now + self._keepalive_s)
 
@@ -198,24 +125,29 @@ class Connection:
         """Queue a message on the CONTROL stream. False when the session is ending or the queue is full."""
         if self.state is not ConnectionState.OPEN or not self.has_message_room:
             return False
-        self._control_out.write(encode_control(channel, body))
+        self._frames.write(channel, body)
         return True
 
     @property
     def has_message_room(self) -> bool:
         """Whether the CONTROL queue takes another message."""
-        return self._control_out.queued_bytes < _CONTROL_QUEUE_BYTES
+        return self._frames.has_message_room
 
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is left to deliver: no transfer is open and the peer has every message."""
-        return not self.objects.has_open_transfers and not self._control_out.queued_bytes
+        return not self.objects.has_open_transfers and not self._frames.control_out.queued_bytes
 
     def accept_object(self, transfer: int) -> bool:
         """Ask for an offered object, as :meth:`ObjectExchange.accept` says."""
         accepted = self.objects.accept(transfer)
         self._collect()  # an object that came with its offer is there at once
         return accepted
+
+    @property
+    def state(self) -> ConnectionState:
+        """Where the session is between the end of its handshake and its end."""
+        return self._closing.state
 
     def close(self, code: int, reason: str, *, now: float) -> None:
         """End the session: tell the peer, answer late packets for a while, then be CLOSED. Idempotent."""
@@ -243,16 +175,15 @@ class Connection:
         if not self._received.is_new(number):
             self._stats.drop("replay")
             return
-        plaintext = self.session.receive_keys.open_untrusted(
-            number, bytes(data[: header.size]), bytes(data[header.size :])
+        plaintext = self._protection.open_untrusted(
+            number, data[0], bytes(data[: header.size]), bytes(data[header.size :]), now
         )
         if plaintext is None:
             self._stats.drop("tag")
             return
         if self.state is ConnectionState.CLOSING:
             self._mark(number, now, eliciting=False)
-            self._close_due = True
-            self._answer_close(plaintext, form, now)
+            self._closing.on_late_packet(plaintext, form, now)
             return
         self._on_authentic(now)
         try:
@@ -264,16 +195,13 @@ class Connection:
         except RemoteProtocolError as error:
             self._abort(error, now)
         self._collect()
-        if self._recovery.next_number >= self._config.key_packets:
+        if self._protection.is_used_up:
             self.close(ErrorCode.E_AEAD_LIMIT, "the session's key is used up", now=now)
 
     def handle_timer(self, *, now: float) -> None:
         """Act on every timer that is due; a spurious call does nothing."""
         timers = self._timers
-        if timers.expired(Timer.CLOSE, now):
-            self._become_closed()
-        if timers.expired(Timer.CLOSE_AGAIN, now):
-            self._close_due = True
+        self._closing.handle_timer(now)
         if timers.expired(Timer.IDLE, now):
             self._finish_silently(ErrorCode.E_IDLE, "nothing was heard for the idle time-out")
         if self.state is not ConnectionState.OPEN:
@@ -281,7 +209,7 @@ class Connection:
         if timers.expired(Timer.FINISH, now):
             self._finish_due = True
         if timers.expired(Timer.KEEPALIVE, now):
-            self._ping_due = True
+            self._frames.ping_due = True
         timers.expired(Timer.PACING, now)
         due = self._recovery.deadline()
         if due is not None and due <= now:
@@ -295,11 +223,9 @@ class Connection:
 
     def next_datagram(self, now: float) -> bytes | None:
         """Build the next datagram, None when there is nothing to say or it must wait."""
-        if self._close_due:
-            self._close_due = False
-            if self.state is ConnectionState.CLOSING:
-                self._timers.set(Timer.CLOSE_AGAIN, now + self._probe_timeout_s)
-            return self._seal(self._close_frame)
+        close_frame = self._closing.next_frame(self._probe_timeout_s, now)
+        if close_frame is not None:
+            return self._seal(close_frame, now)
         if self.state is not ConnectionState.OPEN:
             return None
         if self._finish_due and self._finish is not None:
@@ -333,11 +259,11 @@ class Connection:
                 case Control(offset, data):
                     self._on_control_untrusted(offset, data)
                 case MaxControl(limit):
-                    self._control_out.on_credit(limit)
+                    self._frames.control_out.on_credit(limit)
                 case MaxData(transfer, limit):
                     self.objects.receive_credit(transfer, limit)
                 case PathChallenge(data):
-                    self._path_responses.append(data)
+                    self._frames.path_responses.append(data)
                 case Close(code, reason):
                     self._end(code, reason, by_remote=True, now=now)
                     return
@@ -365,59 +291,51 @@ class Connection:
     def on_late_finish(self) -> None:
         """The peer sent message 3 again: show it once more that it came."""
         if self.state is ConnectionState.OPEN:
-            self._ping_due = True
+            self._frames.ping_due = True
 
     def _on_ack_untrusted(self, ack: Ack, now: float) -> None:
         result = self._recovery.on_ack_untrusted(ack.ranges, ack.delay_s, now)
         for packet in result.acknowledged:
-            for content in packet.contents:
-                if isinstance(content, ControlPiece):
-                    self._control_out.on_acknowledged(content)
-        for packet in result.lost:
-            self._stats.packets_lost += 1
-            self._send_again(packet.contents)
+            self._on_acknowledged(packet.contents)
+        self._on_lost(result.lost)
 
     def _on_control_untrusted(self, offset: int, data: bytes) -> None:
-        ready = self._control_in.receive_untrusted(offset, data)
+        ready = self._frames.control_in.receive_untrusted(offset, data)
         for channel, message in self._reader.feed_untrusted(ready):
             if channel is Channel.OBJECTS:
                 self.objects.receive_message_untrusted(message)
             else:
                 self._collect()
                 self._events.append(ControlMessage(channel, message))
-        if self._control_in.limit - self._granted_control >= LIMITS.control_window_bytes // 2:
-            self._max_control_due = True
+        self._frames.on_control_read()
 
-    def _answer_close(self, plaintext: bytes, form: PacketForm, now: float) -> None:
-        """While closing, the peer's own CLOSE means that both know: nothing is left to wait for."""
-        if form is not PacketForm.FRAMES:
-            return
-        try:
-            frames = decode_frames_untrusted(plaintext)
-        except RemoteProtocolError:
-            self._stats.drop("session_over")
-            return
-        if any(isinstance(frame, Close) for frame in frames):
-            self._close_due = False
-            self._timers.set(Timer.CLOSE, now)
+    def _on_lost(self, lost: list[SentPacket[Contents]]) -> None:
+        for packet in lost:
+            self._stats.packets_lost += 1
+            self._send_again(packet.contents)
 
-    def _send_again(self, contents: _Contents) -> None:
+    def _on_acknowledged(self, contents: Contents) -> None:
+        """Tell the part that a packet's contents came from that they arrived."""
+        for content in contents:
+            if isinstance(content, ControlPiece):
+                self._frames.control_out.on_acknowledged(content)
+
+    def _send_again(self, contents: Contents) -> None:
+        """Give a lost packet's contents back to the part that they came from."""
         for content in contents:
             match content:
                 case Chunk():
                     self.objects.on_chunk_lost(content)
                 case ControlPiece():
-                    self._control_out.on_lost(content)
-                case _MaxControlSent():
-                    self._max_control_due = True
+                    self._frames.control_out.on_lost(content)
+                case MaxControlSent():
+                    self._frames.max_control_due = True
                 case _:
                     self.objects.on_credit_lost(content.transfer)
 
     def _on_loss_timer(self, now: float) -> None:
         lost = self._recovery.on_timeout(now)
-        for packet in lost:
-            self._stats.packets_lost += 1
-            self._send_again(packet.contents)
+        self._on_lost(lost)
         if not lost:
             # Probes carry the oldest contents again, so that they help if all in flight was lost.
             for packet in self._recovery.oldest(_PROBES):
@@ -432,60 +350,18 @@ class Connection:
     # Sending
 
     def _next_frames(self, now: float) -> bytes | None:
-        self._move_object_messages()
-        ack_due = self._received.ack_at is not None and self._received.ack_at <= now
-        may_elicit = self._wants_frames and self._may_send(now)
-        if not ack_due and not may_elicit:
+        frames = self._frames
+        frames.move_object_messages()
+        probing = self._probes_due > 0
+        elicit = frames.wants_to_elicit(probing=probing) and self._may_send(now)
+        if not elicit and not frames.is_ack_due(now):
             return None
         room = self._datagram_bytes - SHORT_OVERHEAD_BYTES
-        parts: list[bytes] = []
-        contents: list[_Content] = []
-        if self._received.wants_ack:
-            parts.append(encode_ack(self._received.take_ack(now)))
-            room -= len(parts[0])
-        if may_elicit:
-            self._fill(parts, contents, room)
-        packet = self._seal(b"".join(parts))
-        if may_elicit:
-            self._on_sent_eliciting(len(packet), tuple(contents), now)
+        payload, contents = frames.payload(room, now, elicit=elicit, probing=probing)
+        packet = self._seal(payload, now)
+        if elicit:
+            self._on_sent_eliciting(len(packet), contents, now)
         return packet
-
-    def _fill(self, parts: list[bytes], contents: list[_Content], room: int) -> None:
-        """Add ack-eliciting frames while there is room; there is at least one to add."""
-        before = len(parts)
-        while self._path_responses:
-            parts.append(encode_path_response(self._path_responses.popleft()))
-        if self._max_control_due:
-            self._max_control_due = False
-            self._granted_control = self._control_in.limit
-            parts.append(encode_max_control(self._granted_control))
-            contents.append(_MaxControlSent())
-        room -= sum(map(len, parts[before:]))
-        while room >= _SMALLEST_CONTROL and (credit := self.objects.next_credit()) is not None:
-            parts.append(encode_max_data(*credit))
-            contents.append(_MaxDataSent(credit[0]))
-            room -= len(parts[-1])
-        while room >= _SMALLEST_CONTROL:
-            taken = self._control_out.take(room - CONTROL_OVERHEAD_BYTES)
-            if taken is None:
-                break
-            parts.append(encode_control_frame(taken[0].start, taken[1]))
-            contents.append(taken[0])
-            room -= len(parts[-1])
-        if len(parts) == before and (self._ping_due or (self._probes_due > 0 and not self.objects.has_chunk)):
-            parts.append(PING)
-        self._ping_due = False
-
-    @property
-    def _wants_frames(self) -> bool:
-        return (
-            self._ping_due
-            or self._max_control_due
-            or bool(self._path_responses)
-            or self.objects.has_credit
-            or self._control_out.has_output
-            or (self._probes_due > 0 and not self.objects.has_chunk)
-        )
 
     def _next_bulk(self, now: float) -> bytes | None:
         taken = None
@@ -494,12 +370,11 @@ class Connection:
         if taken is None:
             return None
         chunk, body = taken
-        number = self._recovery.next_number
-        header = BULK_HEADER.pack(
-            self._first_byte | BULK_BIT, self.remote_id, number, chunk.transfer, chunk.start
-        )
-        self._recovery.take_number()
-        packet = header + self.session.send_keys.seal(number, header, body)
+        number = self._recovery.take_number()
+        first_byte = self._first_byte | BULK_BIT | self._protection.phase_bit
+        header = BULK_HEADER.pack(first_byte, self.remote_id, number, chunk.transfer, chunk.start)
+        packet = header + self._protection.send_keys.seal(number, header, body)
+        self._protection.sealed(1, now)
         self._on_sent_eliciting(len(packet), (chunk,), now)
         return packet
 
@@ -516,23 +391,19 @@ class Connection:
             return False
         return True
 
-    def _on_sent_eliciting(self, size: int, contents: _Contents, now: float) -> None:
+    def _on_sent_eliciting(self, size: int, contents: Contents, now: float) -> None:
         self._probes_due = max(0, self._probes_due - 1)
         self._recovery.on_sent(self._recovery.next_number - 1, size, contents, now)
         self._pacer.on_sent(size)
         self._timers.set(Timer.KEEPALIVE, now + self._keepalive_s)
 
-    def _seal(self, payload: bytes) -> bytes:
+    def _seal(self, payload: bytes, now: float) -> bytes:
         number = self._recovery.take_number()
-        header = SHORT_HEADER.pack(self._first_byte, self.remote_id, number)
-        return header + self.session.send_keys.seal(number, header, payload)
-
-    def _move_object_messages(self) -> None:
-        while self.has_message_room:
-            message = self.objects.next_message()
-            if message is None:
-                return
-            self._control_out.write(encode_control(Channel.OBJECTS, message))
+        first_byte = self._first_byte | self._protection.phase_bit
+        header = SHORT_HEADER.pack(first_byte, self.remote_id, number)
+        packet = header + self._protection.send_keys.seal(number, header, payload)
+        self._protection.sealed(1, now)
+        return packet
 
     # The end
 
@@ -541,13 +412,8 @@ class Connection:
         self._end(error.code, error.message, by_remote=False, now=now)
 
     def _end(self, code: int, reason: str, *, by_remote: bool, now: float) -> None:
-        period = _CLOSE_PERIOD * self._probe_timeout_s
         self._leave_open(code, reason, by_remote=by_remote)
-        self.state = ConnectionState.DRAINING if by_remote else ConnectionState.CLOSING
-        self._close_frame = encode_close(code, "" if by_remote else reason)
-        self._close_due = True
-        self._timers.stop_all()
-        self._timers.set(Timer.CLOSE, now + min(period, self._config.close_timeout_s))
+        self._closing.begin(code, reason, by_remote=by_remote, probe_timeout_s=self._probe_timeout_s, now=now)
 
     @property
     def _probe_timeout_s(self) -> float:
@@ -556,13 +422,9 @@ class Connection:
 
     def _finish_silently(self, code: int, reason: str) -> None:
         self._leave_open(code, reason, by_remote=False)
-        self._become_closed()
+        self._closing.finish()
 
     def _leave_open(self, code: int, reason: str, *, by_remote: bool) -> None:
         self.objects.close(code)
         self._collect()
         self._events.append(Closed(code, reason, by_remote))
-
-    def _become_closed(self) -> None:
-        self.state = ConnectionState.CLOSED
-        self._timers.stop_all()

@@ -15,12 +15,8 @@ from quinkgl.crypto.identity import Identity
 from quinkgl.crypto.keys import key_source
 from quinkgl.crypto.psk import SwarmKeys
 from quinkgl.transport.config import EndpointConfig
-from quinkgl.transport.connection import (
-    Closed,
-    Connection,
-    ConnectionState,
-    ControlMessage,
-)
+from quinkgl.transport.connection import Connection
+from quinkgl.transport.connection_events import Closed, ConnectionEvent, ConnectionState, ControlMessage
 from quinkgl.transport.events import (
     ConnectFailed,
     ConnectionEstablished,
@@ -37,7 +33,6 @@ from quinkgl.transport.handshake import LocalParty
 from quinkgl.transport.handshakes import Finished, Handshakes
 from quinkgl.transport.objects import (
     ObjectDelivered,
-    ObjectFailed,
     ObjectOffered,
     ObjectReceived,
     ReassemblyBudget,
@@ -425,7 +420,7 @@ class Endpoint(Exclusive):
     @staticmethod
     def _translate(
         connection: Connection,
-        event: ControlMessage | Closed | ObjectOffered | ObjectReceived | ObjectDelivered | ObjectFailed,
+        event: ConnectionEvent,
     ) -> EndpointEvent:
         peer = connection.peer
         match event:

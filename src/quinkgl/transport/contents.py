@@ -1,0 +1,26 @@
+"""What a sent packet carried: remembered until it is acknowledged, told to its owner when it is lost.
+
+Contents, not packets, are sent again. Each kind is a small tuple; ``Connection`` hands it back to the part
+that it came from.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from quinkgl.transport.control_stream import ControlPiece
+from quinkgl.transport.object_sender import Chunk
+
+
+class MaxControlSent(NamedTuple):
+    """A packet carried the CONTROL stream's credit."""
+
+
+class MaxDataSent(NamedTuple):
+    """A packet carried the credit of one transfer."""
+
+    transfer: int
+
+
+Content = ControlPiece | Chunk | MaxControlSent | MaxDataSent
+Contents = tuple[Content, ...]

@@ -1,0 +1,120 @@
+"""What waits to be said in frames, and its packing into the payload of one packet (spec chapter 7)."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from quinkgl.transport.contents import Content, Contents, MaxControlSent, MaxDataSent
+from quinkgl.transport.control_stream import ControlReceiver, ControlSender
+from quinkgl.transport.objects import ObjectExchange
+from quinkgl.transport.received import ReceivedPackets
+from quinkgl.wire.control import Channel, encode_control
+from quinkgl.wire.frames import (
+    CONTROL_OVERHEAD_BYTES,
+    PING,
+    encode_ack,
+    encode_control_frame,
+    encode_max_control,
+    encode_max_data,
+    encode_path_response,
+)
+from quinkgl.wire.limits import LIMITS
+
+_SMALLEST_CONTROL = 64
+"""Less room than this in a packet is not worth a piece of the CONTROL stream."""
+_CONTROL_QUEUE_BYTES = 4 * LIMITS.control_window_bytes
+
+
+class FramePackets:
+    """Frames that are due: acknowledgements, credits, the CONTROL stream, answers to path challenges, PING.
+
+    ``control_out`` and ``control_in`` are the two halves of the CONTROL stream.
+    """
+
+    def __init__(self, received: ReceivedPackets, objects: ObjectExchange) -> None:
+        self.control_out = ControlSender()
+        self.control_in = ControlReceiver()
+        self.path_responses: deque[bytes] = deque(maxlen=4)
+        self.ping_due = False
+        self.max_control_due = False
+        self._granted_control = self.control_in.limit
+        self._received = received
+        self._objects = objects
+
+    @property
+    def has_message_room(self) -> bool:
+        """Whether the CONTROL queue takes another message."""
+        return self.control_out.queued_bytes < _CONTROL_QUEUE_BYTES
+
+    def write(self, channel: Channel, body: bytes) -> None:
+        """Queue a message on the CONTROL stream."""
+        self.control_out.write(encode_control(channel, body))
+
+    def on_control_read(self) -> None:
+        """Grant more of the CONTROL stream once half of what was granted is read."""
+        if self.control_in.limit - self._granted_control >= LIMITS.control_window_bytes // 2:
+            self.max_control_due = True
+
+    def move_object_messages(self) -> None:
+        """Queue the object exchange's messages while there is room."""
+        while self.has_message_room:
+            message = self._objects.next_message()
+            if message is None:
+                return
+            self.write(Channel.OBJECTS, message)
+
+    def is_ack_due(self, now: float) -> bool:
+        """Whether an ACK must leave now, whatever else does."""
+        ack_at = self._received.ack_at
+        return ack_at is not None and ack_at <= now
+
+    def wants_to_elicit(self, *, probing: bool) -> bool:
+        """Whether a frame that asks for an ACK is due."""
+        return (
+            self.ping_due
+            or self.max_control_due
+            or bool(self.path_responses)
+            or self._objects.has_credit
+            or self.control_out.has_output
+            or (probing and not self._objects.has_chunk)
+        )
+
+    def payload(self, room: int, now: float, *, elicit: bool, probing: bool) -> tuple[bytes, Contents]:
+        """Return the frames of one packet, at most ``room`` bytes, and what to remember of it.
+
+        Without ``elicit``, there is an ACK alone.
+        """
+        parts: list[bytes] = []
+        contents: list[Content] = []
+        if self._received.wants_ack:
+            parts.append(encode_ack(self._received.take_ack(now)))
+            room -= len(parts[0])
+        if elicit:
+            self._fill(parts, contents, room, probing=probing)
+        return b"".join(parts), tuple(contents)
+
+    def _fill(self, parts: list[bytes], contents: list[Content], room: int, *, probing: bool) -> None:
+        """Add ack-eliciting frames while there is room; there is at least one to add."""
+        before = len(parts)
+        while self.path_responses:
+            parts.append(encode_path_response(self.path_responses.popleft()))
+        if self.max_control_due:
+            self.max_control_due = False
+            self._granted_control = self.control_in.limit
+            parts.append(encode_max_control(self._granted_control))
+            contents.append(MaxControlSent())
+        room -= sum(map(len, parts[before:]))
+        while room >= _SMALLEST_CONTROL and (credit := self._objects.next_credit()) is not None:
+            parts.append(encode_max_data(*credit))
+            contents.append(MaxDataSent(credit[0]))
+            room -= len(parts[-1])
+        while room >= _SMALLEST_CONTROL:
+            taken = self.control_out.take(room - CONTROL_OVERHEAD_BYTES)
+            if taken is None:
+                break
+            parts.append(encode_control_frame(taken[0].start, taken[1]))
+            contents.append(taken[0])
+            room -= len(parts[-1])
+        if len(parts) == before and (self.ping_due or (probing and not self._objects.has_chunk)):
+            parts.append(PING)
+        self.ping_due = False
