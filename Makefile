@@ -5,13 +5,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO_ARGS ?=
 TEST_ARGS ?=
+BENCH_ARGS ?=
 PYTEST_WORKERS ?= 2
 SEEDS ?= 0 1 2 3 4
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint coverage netns hostile mutants fashion demo-acceptance clean
+.PHONY: help demo test lint coverage netns hostile mutants fashion demo-acceptance bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -60,6 +61,13 @@ fashion: $(VENV)/.installed-run  ## The demo on Fashion-MNIST (installs the Debi
 
 demo-acceptance: $(VENV)/.installed-run  ## Judge the demo over several seeds (SEEDS='0 1')
 	$(BIN)/python tools/acceptance_demo.py digits --seeds $(SEEDS)
+
+$(VENV)/.installed-bench: $(VENV)/.installed-run
+	$(PIP) -e '.[bench]'
+	@touch $@
+
+bench: $(VENV)/.installed-bench  ## Measure against the peers, twice, and write benchmarks/RESULTS.md (BENCH_ARGS='--quick --only small')
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 clean:  ## Remove the environment, caches and build outputs
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*
