@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quinkgl.crypto.identity import Identity
-from quinkgl.crypto.psk import derive_member_keys
+from quinkgl.crypto.psk import Mode, SwarmKeys, derive_fetch_keys, derive_member_keys
 from quinkgl.testing.contract import Checked, assert_refuses_reentry
 from quinkgl.testing.endpoints import (
     MEMBER,
@@ -124,11 +124,12 @@ def test_both_sides_are_told_who_is_there():
     pair.a.machine.set_record(b"record of a")
     pair.b.machine.set_record(b"record of b")
     pair.connect()
+    keys = {"mode": Mode.MEMBER, "swarm_id": MEMBER.swarm_id}
     assert pair.a.events == [
-        ConnectionEstablished(pair.id_b, B, incoming=False, record=b"record of b", observed_address=A)
+        ConnectionEstablished(pair.id_b, B, incoming=False, record=b"record of b", observed_address=A, **keys)
     ]
     assert pair.b.events == [
-        ConnectionEstablished(pair.id_a, A, incoming=True, record=b"record of a", observed_address=B)
+        ConnectionEstablished(pair.id_a, A, incoming=True, record=b"record of a", observed_address=B, **keys)
     ]
     assert pair.a.machine.peers() == (pair.id_b,)
     assert pair.a.machine.address_of(pair.id_b) == B
@@ -145,6 +146,51 @@ def test_connecting_again_changes_nothing():
     pair.run(limit_s=60.0)
     assert len(pair.a.events) == 1
     assert pair.a.machine.stats.dropped == {}
+
+
+FETCH = derive_fetch_keys(MEMBER.swarm_id)
+OTHER = derive_member_keys(b"the manifest of another swarm")
+
+
+@pytest.mark.parametrize("keys", [MEMBER, FETCH, OTHER])
+def test_the_keys_that_fit_tell_swarm_and_mode(keys: SwarmKeys):
+    pair = Pair()
+    pair.a = pair.add(A, make_endpoint(1, keys=keys))
+    pair.b = pair.add(B, make_endpoint(2, also_keys=(FETCH, OTHER)))
+    pair.connect()
+    for node in (pair.a, pair.b):
+        (event,) = events_of(node, ConnectionEstablished)
+        assert (event.mode, event.swarm_id) == (keys.mode, keys.swarm_id)
+    assert_one_session(pair)
+
+
+def test_keys_that_an_endpoint_does_not_answer_meet_silence():
+    endpoint = checked(1)
+    assert answer_to(endpoint, ScriptedPeer(keys=FETCH).init(), A) == []
+    assert endpoint.stats.dropped == {"E_MAC1": 1}
+
+
+def test_who_has_fetched_the_manifest_comes_again_as_a_member():
+    """The second session is another one: not a crossing of two handshakes, though it begins soon after."""
+    pair = Pair()
+    pair.a = pair.add(A, make_endpoint(1, keys=FETCH, also_keys=(MEMBER,)))
+    pair.b = pair.add(B, make_endpoint(2, also_keys=(FETCH,)))
+    pair.connect()
+    pair.a.machine.connect(B, now=pair.now)
+    pair.a.machine.connect(B, expected_peer=pair.id_b, keys=MEMBER, now=pair.now)
+    pair.run(limit_s=5.0)
+    for node in (pair.a, pair.b):
+        modes = [event.mode for event in events_of(node, ConnectionEstablished)]
+        assert modes == [Mode.FETCH, Mode.MEMBER]
+        assert [event.code for event in events_of(node, ConnectionLost)] == [ErrorCode.E_HS_DUP]
+    assert_one_session(pair)
+
+
+def test_an_endpoint_connects_with_its_own_keys_alone():
+    endpoint = make_endpoint(1)
+    with pytest.raises(LocalProtocolError):
+        endpoint.connect(B, keys=FETCH, now=0.0)
+    assert endpoint.deadline() is None
 
 
 def test_a_seeded_generator_needs_to_be_called_insecure():

@@ -57,12 +57,18 @@ def make_identity(seed: int) -> Identity:
 
 
 def make_endpoint(
-    seed: int, *, keys: SwarmKeys = MEMBER, config: EndpointConfig | None = None, now: float = 0.0
+    seed: int,
+    *,
+    keys: SwarmKeys = MEMBER,
+    also_keys: tuple[SwarmKeys, ...] = (),
+    config: EndpointConfig | None = None,
+    now: float = 0.0,
 ) -> Endpoint:
     """Return an endpoint whose identity and randomness come from ``seed``."""
     return Endpoint(
         identity=make_identity(seed),
         keys=keys,
+        also_keys=also_keys,
         rng=_seeded(seed),
         now=now,
         config=config,

@@ -69,6 +69,7 @@ class Endpoint(Exclusive):
         *,
         identity: Identity,
         keys: SwarmKeys,
+        also_keys: tuple[SwarmKeys, ...] = (),
         rng: random.Random,
         now: float,
         config: EndpointConfig | None = None,
@@ -76,14 +77,19 @@ class Endpoint(Exclusive):
     ) -> None:
         """Make an endpoint.
 
+        ``keys`` are those that it connects with unless told otherwise. It answers whoever holds these or
+        one of ``also_keys``: further swarms, or further modes of one; the events tell which fitted.
+
         LocalProtocolError when ``rng`` is seeded without ``insecure_deterministic_keys``.
         """
         self.stats = EndpointStats()
         self._config = config if config is not None else EndpointConfig()
         self._rng = rng
         source = key_source(rng, insecure_deterministic_keys=insecure_deterministic_keys)
-        party = LocalParty(identity, keys, source.x25519(), self._config.parameters)
-        self._handshakes = Handshakes(party, source, self._config, rng, self.stats)
+        static = source.x25519()
+        self._keys = (keys, *also_keys)
+        parties = tuple(LocalParty(identity, each, static, self._config.parameters) for each in self._keys)
+        self._handshakes = Handshakes(parties, source, self._config, rng, self.stats)
         self._now = now
         self._closing = False
         self._budget = ReassemblyBudget()
@@ -95,20 +101,32 @@ class Endpoint(Exclusive):
     # Commands
 
     @exclusive
-    def connect(self, address: Address, *, expected_peer: bytes | None = None, now: float) -> None:
-        """Open a session with whoever is at ``address``.
+    def connect(
+        self,
+        address: Address,
+        *,
+        expected_peer: bytes | None = None,
+        keys: SwarmKeys | None = None,
+        now: float,
+    ) -> None:
+        """Open a session with whoever is at ``address``, with one of the endpoint's keys.
 
-        An attempt or a session that is there already is enough.
+        An attempt or a session under the same keys that is there already is enough.
 
         Answered by ConnectionEstablished, or ConnectFailed when nobody answers in time or the identity is
         another.
         """
         if self._closing:
             raise LocalProtocolError(ErrorCode.E_USAGE, "the endpoint is closing", layer="transport")
+        keys = keys if keys is not None else self._keys[0]
+        if keys not in self._keys:
+            raise LocalProtocolError(ErrorCode.E_USAGE, "keys that this endpoint was not given")
         now = self._clock(now)
-        if self._handshakes.is_trying(address, expected_peer):
+        if self._handshakes.is_trying(address, expected_peer, keys):
             return
         for peer, connection in self._by_peer.items():
+            if (connection.session.swarm_id, connection.session.mode) != (keys.swarm_id, keys.mode):
+                continue
             if peer == expected_peer or (expected_peer is None and connection.address == address):
                 return
         if self._handshakes.attempts + len(self._by_peer) >= self._config.connections:
@@ -116,7 +134,7 @@ class Endpoint(Exclusive):
                 ConnectFailed(address, expected_peer, ErrorCode.E_BUSY, "too many sessions are open")
             )
             return
-        self._handshakes.connect(address, expected_peer, now)
+        self._handshakes.connect(address, expected_peer, keys, now)
 
     @exclusive
     def set_record(self, record: bytes) -> None:
@@ -384,7 +402,13 @@ class Endpoint(Exclusive):
         session = new.session
         self._events.append(
             ConnectionEstablished(
-                new.peer, new.address, new.incoming, session.record, session.observed_address
+                new.peer,
+                new.address,
+                new.incoming,
+                session.record,
+                session.observed_address,
+                session.mode,
+                session.swarm_id,
             )
         )
         self._settle(new)
@@ -393,13 +417,15 @@ class Endpoint(Exclusive):
     def _stays(old: Connection, new: Connection, now: float) -> bool:
         """Whether the older of two sessions with one peer stays (spec 5.8).
 
-        The newer one wins, since the peer that opened it may have lost the older. Only when two handshakes of
+        The newer one wins, since the peer that opened it may have lost the older, or has learned the manifest
+        since and opened it with a member's keys. Only when two handshakes of
         the same two processes ran at once must both sides keep the same one. If each opened one, that is the
         one with the greater handshake hash. If we opened both, it is the first: its peer never hears of the
         second, because it gets no FIN.
         """
         same_processes = old.session.remote_static == new.session.remote_static
-        if not same_processes or now - old.established_at >= _CROSSING_S:
+        same_keys = (old.session.swarm_id, old.session.mode) == (new.session.swarm_id, new.session.mode)
+        if not same_processes or not same_keys or now - old.established_at >= _CROSSING_S:
             return False
         if old.incoming == new.incoming:
             return not new.incoming

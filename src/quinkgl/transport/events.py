@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from quinkgl.crypto.psk import Mode
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
 
@@ -26,7 +27,8 @@ class ConnectionEstablished:
     """A session with ``peer`` is open and its identity proven.
 
     ``record`` is the signed peer record that it sent (empty when none), ``observed_address`` where it sees
-    us.
+    us. ``mode`` and ``swarm_id`` are those of the keys that the initiator chose: an endpoint with several
+    keys must look at them before it lets the peer do anything.
     """
 
     peer: bytes
@@ -34,6 +36,8 @@ class ConnectionEstablished:
     incoming: bool
     record: bytes
     observed_address: Address | None
+    mode: Mode
+    swarm_id: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from quinkgl.transport.handshake import Initiator, Responder
+from quinkgl.transport.handshake import Initiator, LocalParty, Responder
 from quinkgl.wire.addresses import Address, prefix
 from quinkgl.wire.limits import LIMITS
 
@@ -26,6 +26,7 @@ class Attempt:
     def __init__(
         self,
         *,
+        party: LocalParty,
         initiator: Initiator,
         address: Address,
         expected_peer: bytes | None,
@@ -35,6 +36,7 @@ class Attempt:
         tries: int,
         now: float,
     ) -> None:
+        self.party = party
         self.initiator = initiator
         self.address = address
         self.expected_peer = expected_peer

@@ -19,7 +19,7 @@ from quinkgl.crypto.identity import Identity, check_peer_id_untrusted, verify_un
 from quinkgl.crypto.keys import KeySource
 from quinkgl.crypto.noise import HandshakeState
 from quinkgl.crypto.packet_keys import PacketKeys
-from quinkgl.crypto.psk import SwarmKeys
+from quinkgl.crypto.psk import Mode, SwarmKeys
 from quinkgl.wire.addresses import Address, encode_address
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.messages.session import (
@@ -49,11 +49,15 @@ class Session:
     parameters: TransportParameters
     record: bytes
     observed_address: Address | None
+    mode: Mode
+    """What the initiator wants of the session: its keys were those that fitted (spec K-007)."""
+    swarm_id: bytes
+    """The swarm whose keys they were."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalParty:
-    """Our side of every handshake of an endpoint."""
+    """Our side of every handshake of an endpoint under one swarm's keys."""
 
     identity: Identity
     keys: SwarmKeys
@@ -109,7 +113,7 @@ class Initiator:
             )
         message3 = _write_payload(state, self._party, _INITIATOR_ROLE, local_id, record, observed)
         send, receive = state.split()
-        return message3, _session(state, payload, send, receive)
+        return message3, _session(self._party, state, payload, send, receive)
 
 
 class Responder:
@@ -131,6 +135,7 @@ class Responder:
 
         RemoteProtocolError E_HS_DECRYPT when message 1 is not authentic.
         """
+        self._party = party
         self._state = _noise(party, source.x25519(), prologue(party.keys, version, versions), initiator=False)
         if self._state.read_payload_untrusted(self._state.read_tokens_untrusted(message1)):
             raise RemoteProtocolError(
@@ -153,7 +158,7 @@ class Responder:
                 section="S-027",
             )
         receive, send = state.split()
-        return _session(state, payload, send, receive)
+        return _session(self._party, state, payload, send, receive)
 
 
 def _noise(
@@ -212,7 +217,9 @@ def _read_payload_untrusted(state: HandshakeState, message: bytes, role: bytes) 
     return payload
 
 
-def _session(state: HandshakeState, payload: HandshakePayload, send: bytes, receive: bytes) -> Session:
+def _session(
+    party: LocalParty, state: HandshakeState, payload: HandshakePayload, send: bytes, receive: bytes
+) -> Session:
     return Session(
         send_keys=PacketKeys(send),
         receive_keys=PacketKeys(receive),
@@ -223,4 +230,6 @@ def _session(state: HandshakeState, payload: HandshakePayload, send: bytes, rece
         parameters=payload.parameters,
         record=payload.record,
         observed_address=payload.observed_address,
+        mode=party.keys.mode,
+        swarm_id=party.keys.swarm_id,
     )

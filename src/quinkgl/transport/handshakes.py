@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from quinkgl.crypto.keys import KeySource
 from quinkgl.crypto.mac import mac1
 from quinkgl.crypto.mac import verify as verify_mac1
+from quinkgl.crypto.psk import SwarmKeys
 from quinkgl.transport.config import EndpointConfig
 from quinkgl.transport.events import ConnectFailed
 from quinkgl.transport.half_open import Attempt, AttemptState, HalfOpen
@@ -55,7 +56,7 @@ class Handshakes:
 
     def __init__(
         self,
-        party: LocalParty,
+        parties: tuple[LocalParty, ...],
         source: KeySource,
         config: EndpointConfig,
         rng: random.Random,
@@ -64,7 +65,7 @@ class Handshakes:
         self.record = b""
         """The signed peer record that handshakes carry from now on."""
         self.failures: deque[ConnectFailed] = deque()
-        self._party = party
+        self._parties = parties
         self._source = source
         self._config = config
         self._rng = rng
@@ -77,16 +78,17 @@ class Handshakes:
         """How many addresses are being tried."""
         return len(self._attempts)
 
-    def is_trying(self, address: Address, expected_peer: bytes | None) -> bool:
-        """Whether an attempt to reach this address, with this expectation, is under way."""
+    def is_trying(self, address: Address, expected_peer: bytes | None, keys: SwarmKeys) -> bool:
+        """Whether an attempt to reach this address, with this expectation and these keys, is under way."""
         return any(
-            (attempt.address, attempt.expected_peer) == (address, expected_peer)
+            (attempt.address, attempt.expected_peer, attempt.party.keys) == (address, expected_peer, keys)
             for attempt in self._attempts.values()
         )
 
-    def connect(self, address: Address, expected_peer: bytes | None, now: float) -> None:
-        """Begin an attempt to reach an address."""
-        initiator = Initiator(self._party, self._source, VERSION, _VERSIONS)
+    def connect(self, address: Address, expected_peer: bytes | None, keys: SwarmKeys, now: float) -> None:
+        """Begin an attempt to reach an address with one of the endpoint's keys."""
+        party = next(party for party in self._parties if party.keys == keys)
+        initiator = Initiator(party, self._source, VERSION, _VERSIONS)
         local_id = self._new_id()
         head, tail = encode_init(
             version=VERSION,
@@ -95,8 +97,9 @@ class Handshakes:
             versions=_VERSIONS,
             noise=initiator.message1,
         )
-        mac = mac1(self._party.keys.mac1_key, head, tail)
+        mac = mac1(keys.mac1_key, head, tail)
         self._attempts[local_id] = Attempt(
+            party=party,
             initiator=initiator,
             address=address,
             expected_peer=expected_peer,
@@ -116,7 +119,8 @@ class Handshakes:
 
     def on_init_untrusted(self, packet: LongPacket, size: int, source: Address, now: float) -> None:
         """Answer an INIT of someone who holds the swarm's keys; everyone else meets silence."""
-        if not verify_mac1(self._party.keys.mac1_key, packet.mac1, *packet.authenticated):
+        party = self._party_of(packet)
+        if party is None:
             raise RemoteProtocolError(ErrorCode.E_MAC1, "mac1 is of another swarm, or noise", section="5.4")
         for half_open in self._half_open.values():
             if half_open.address == source and half_open.remote_id == packet.source_id:
@@ -131,7 +135,7 @@ class Handshakes:
             return
         local_id = self._new_id()
         responder = Responder(
-            self._party,
+            party,
             self._source,
             packet.version,
             packet.versions,
@@ -181,7 +185,7 @@ class Handshakes:
                 self._give_up(attempt, error.code, error.message)
             raise
         rtt_s = attempt.rtt(now)
-        self._drop_attempts(session.peer_id, source)
+        self._drop_attempts(session, source)
         finish = encode_long(
             LongType.FIN,
             version=packet.version,
@@ -204,7 +208,7 @@ class Handshakes:
                 self._forget_half_open(half_open)
             raise
         del self._half_open[half_open.local_id]
-        self._drop_attempts(session.peer_id, source)
+        self._drop_attempts(session, source)
         return Finished(
             session,
             half_open.local_id,
@@ -249,6 +253,13 @@ class Handshakes:
 
     # Inside
 
+    def _party_of(self, packet: LongPacket) -> LocalParty | None:
+        """Return our side under the keys that an INIT was written with, if we hold them (spec K-007)."""
+        for party in self._parties:
+            if verify_mac1(party.keys.mac1_key, packet.mac1, *packet.authenticated):
+                return party
+        return None
+
     def _attempt_to(self, address: Address) -> Attempt | None:
         for attempt in self._attempts.values():
             if attempt.address == address and attempt.state is AttemptState.SENDING:
@@ -274,11 +285,14 @@ class Handshakes:
         del self._attempts[attempt.local_id]
         self.failures.append(ConnectFailed(attempt.address, attempt.expected_peer, code, reason))
 
-    def _drop_attempts(self, peer: bytes, address: Address) -> None:
-        """Forget the attempts that a session with ``peer`` at ``address`` answers."""
+    def _drop_attempts(self, session: Session, address: Address) -> None:
+        """Forget the attempts that a session with the peer at ``address`` answers."""
         for attempt in list(self._attempts.values()):
+            keys = attempt.party.keys
+            if (keys.swarm_id, keys.mode) != (session.swarm_id, session.mode):
+                continue
             anyone = attempt.expected_peer is None and attempt.address == address
-            if anyone or attempt.expected_peer == peer:
+            if anyone or attempt.expected_peer == session.peer_id:
                 del self._attempts[attempt.local_id]
 
     def _forget_half_open(self, half_open: HalfOpen) -> None:
@@ -288,7 +302,7 @@ class Handshakes:
                 self._go_on(attempt)
 
     def _check_not_self(self, session: Session) -> None:
-        if session.peer_id == self._party.identity.peer_id:
+        if session.peer_id == self._parties[0].identity.peer_id:
             raise RemoteProtocolError(
                 ErrorCode.E_HS_SELF, "the address leads back to this node", section="5.5"
             )

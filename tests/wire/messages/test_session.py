@@ -13,6 +13,7 @@ from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolErr
 from quinkgl.wire.limits import LIMITS
 from quinkgl.wire.messages.session import (
     HandshakePayload,
+    PostQuantum,
     TransportParameters,
     decode_handshake_payload_untrusted,
     encode_handshake_payload,
@@ -24,6 +25,8 @@ PARAMETERS = st.builds(
     idle_timeout_s=MILLISECONDS.map(lambda ms: ms / 1000),
     max_datagram_bytes=st.integers(LIMITS.init_min_datagram_bytes, LIMITS.max_datagram_bytes),
     max_ack_delay_s=st.integers(0, 1000).map(lambda ms: ms / 1000),
+    pq=st.sampled_from(PostQuantum),
+    reset_token=st.just(b"") | st.binary(min_size=16, max_size=16),
 )
 ADDRESSES = st.sampled_from([("192.0.2.1", 1), ("2001:db8::1", 65535)])
 PAYLOADS = st.builds(
@@ -38,7 +41,7 @@ PAYLOADS = st.builds(
 LARGEST = HandshakePayload(
     b"\xff" * 32,
     b"\xff" * 64,
-    TransportParameters(),
+    TransportParameters(reset_token=b"\xff" * 16),
     b"\xff" * 8,
     b"\xff" * LIMITS.record_bytes,
     ("2001:db8::1", 65535),
@@ -78,6 +81,7 @@ def test_the_largest_payload_fits():
         {0: 60_000, 1: 1199, 2: 25},
         {0: 60_000, 1: LIMITS.max_datagram_bytes + 1, 2: 25},
         {0: 60_000, 1: 1200, 2: 1001},
+        {0: 60_000, 1: 1200, 2: 25, 3: 3},
     ],
 )
 def test_parameters_out_of_range(parameters):
@@ -85,10 +89,25 @@ def test_parameters_out_of_range(parameters):
 
 
 @pytest.mark.parametrize(
-    "parameters", [{}, {0: 60_000, 1: 1200}, {0: 60_000, 1: 1200, 2: -1}, {0: 60_000, 1: 1200, 2: 25, 3: 0}]
+    "parameters",
+    [
+        {},
+        {0: 60_000, 1: 1200},
+        {0: 60_000, 1: 1200, 2: -1},
+        {0: 60_000, 1: 1200, 2: 25, 4: b""},
+        {0: 60_000, 1: 1200, 2: 25, 4: bytes(15)},
+        {0: 60_000, 1: 1200, 2: 25, 5: 0},
+    ],
 )
 def test_parameters_that_do_not_fit_the_schema(parameters):
     assert refusal({**fields_of(LARGEST), 2: parameters}) is ErrorCode.E_SCHEMA
+
+
+def test_parameters_that_may_be_missing_have_their_plain_meaning():
+    fields = {**fields_of(LARGEST), 2: {0: 60_000, 1: 1200, 2: 25}}
+    parameters = decode_handshake_payload_untrusted(encode(fields)).parameters
+    assert parameters.pq == PostQuantum.NO
+    assert parameters.reset_token == b""
 
 
 def test_parameters_of_a_later_version_are_ignored():
@@ -129,6 +148,8 @@ def test_a_payload_over_the_limit():
         {"max_datagram_bytes": 70_000},
         {"max_ack_delay_s": -0.1},
         {"max_ack_delay_s": 1.5},
+        {"pq": 3},
+        {"reset_token": bytes(8)},
     ],
 )
 def test_nobody_is_made_to_send_parameters_that_peers_refuse(wrong):

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from quinkgl.wire.addresses import Address, decode_address_untrusted, encode_address
 from quinkgl.wire.cbor import bstr, decode_untrusted, encode, map_value, read_map_untrusted, uint
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from quinkgl.wire.limits import LIMITS
+from quinkgl.wire.limits import CONSTANTS, LIMITS
 from quinkgl.wire.packets import CONNECTION_ID_BYTES
 
 _PEER, _SIGNATURE, _PARAMETERS, _RECORD, _OBSERVED, _CONNECTION_ID = range(6)
-_IDLE_TIMEOUT_MS, _MAX_DATAGRAM, _MAX_ACK_DELAY_MS = range(3)
+_IDLE_TIMEOUT_MS, _MAX_DATAGRAM, _MAX_ACK_DELAY_MS, _PQ, _RESET_TOKEN = range(5)
 _WHERE = "handshake payload"
 _MIN_IDLE_TIMEOUT_S = 1.0
 _MAX_IDLE_TIMEOUT_S = 600.0
 _MAX_ACK_DELAY_S = 1.0
+_TOKEN_BYTES = CONSTANTS.stateless_reset_token_bytes
+
+
+class PostQuantum(IntEnum):
+    """What a side says about the post-quantum exchange that may follow the handshake."""
+
+    NO = 0
+    OFFERED = 1
+    REQUIRED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +38,14 @@ class TransportParameters:
     idle_timeout_s: float = LIMITS.idle_timeout_s
     max_datagram_bytes: int = LIMITS.max_datagram_bytes
     max_ack_delay_s: float = LIMITS.max_ack_delay_s
+    pq: int = PostQuantum.OFFERED
+    """One of :class:`PostQuantum`."""
+    reset_token: bytes = b""
+    """Stateless reset token of the connection id that stands in the payload; empty where there is none."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        fault = _fault(self.idle_timeout_s, self.max_datagram_bytes, self.max_ack_delay_s)
+        fault = _fault(self)
         if fault is not None:
             raise LocalProtocolError(ErrorCode.E_USAGE, fault, section="5.5")
 
@@ -54,15 +68,10 @@ class HandshakePayload:
 
 def encode_handshake_payload(payload: HandshakePayload) -> bytes:
     """Encode the payload; empty record and unknown address are left out."""
-    parameters = payload.parameters
     fields: dict[int, object] = {
         _PEER: payload.peer_id,
         _SIGNATURE: payload.signature,
-        _PARAMETERS: {
-            _IDLE_TIMEOUT_MS: round(parameters.idle_timeout_s * 1000),
-            _MAX_DATAGRAM: parameters.max_datagram_bytes,
-            _MAX_ACK_DELAY_MS: round(parameters.max_ack_delay_s * 1000),
-        },
+        _PARAMETERS: _parameter_fields(payload.parameters),
         _CONNECTION_ID: payload.connection_id,
     }
     if payload.record:
@@ -99,26 +108,47 @@ def decode_handshake_payload_untrusted(data: bytes) -> HandshakePayload:
     )
 
 
+def _parameter_fields(parameters: TransportParameters) -> dict[int, object]:
+    fields: dict[int, object] = {
+        _IDLE_TIMEOUT_MS: round(parameters.idle_timeout_s * 1000),
+        _MAX_DATAGRAM: parameters.max_datagram_bytes,
+        _MAX_ACK_DELAY_MS: round(parameters.max_ack_delay_s * 1000),
+        _PQ: int(parameters.pq),
+    }
+    if parameters.reset_token:
+        fields[_RESET_TOKEN] = parameters.reset_token
+    return fields
+
+
 def _parameters_untrusted(value: object) -> TransportParameters:
     fields = read_map_untrusted(
         value,
         where="transport parameters",
         required={_IDLE_TIMEOUT_MS: uint(), _MAX_DATAGRAM: uint(), _MAX_ACK_DELAY_MS: uint()},
+        optional={_PQ: uint(), _RESET_TOKEN: bstr(_TOKEN_BYTES, _TOKEN_BYTES)},
     )
-    idle_timeout_s = fields[_IDLE_TIMEOUT_MS] / 1000
-    max_ack_delay_s = fields[_MAX_ACK_DELAY_MS] / 1000
-    fault = _fault(idle_timeout_s, fields[_MAX_DATAGRAM], max_ack_delay_s)
-    if fault is not None:
-        raise RemoteProtocolError(ErrorCode.E_HS_PARAMS, fault, layer="wire", section="5.5")
-    return TransportParameters(idle_timeout_s, fields[_MAX_DATAGRAM], max_ack_delay_s)
+    try:
+        return TransportParameters(
+            idle_timeout_s=fields[_IDLE_TIMEOUT_MS] / 1000,
+            max_datagram_bytes=fields[_MAX_DATAGRAM],
+            max_ack_delay_s=fields[_MAX_ACK_DELAY_MS] / 1000,
+            pq=fields.get(_PQ, PostQuantum.NO),
+            reset_token=fields.get(_RESET_TOKEN, b""),
+        )
+    except LocalProtocolError as error:
+        raise RemoteProtocolError(ErrorCode.E_HS_PARAMS, error.message, layer="wire", section="5.5") from None
 
 
-def _fault(idle_timeout_s: float, max_datagram_bytes: int, max_ack_delay_s: float) -> str | None:
+def _fault(parameters: TransportParameters) -> str | None:
     """Say which parameter is out of range, or None."""
-    if not _MIN_IDLE_TIMEOUT_S <= idle_timeout_s <= _MAX_IDLE_TIMEOUT_S:
-        return f"an idle time-out of {idle_timeout_s} s"
-    if not LIMITS.init_min_datagram_bytes <= max_datagram_bytes <= LIMITS.max_datagram_bytes:
-        return f"datagrams of at most {max_datagram_bytes} bytes"
-    if not 0 <= max_ack_delay_s <= _MAX_ACK_DELAY_S:
-        return f"an acknowledgement delay of {max_ack_delay_s} s"
+    if not _MIN_IDLE_TIMEOUT_S <= parameters.idle_timeout_s <= _MAX_IDLE_TIMEOUT_S:
+        return f"an idle time-out of {parameters.idle_timeout_s} s"
+    if not LIMITS.init_min_datagram_bytes <= parameters.max_datagram_bytes <= LIMITS.max_datagram_bytes:
+        return f"datagrams of at most {parameters.max_datagram_bytes} bytes"
+    if not 0 <= parameters.max_ack_delay_s <= _MAX_ACK_DELAY_S:
+        return f"an acknowledgement delay of {parameters.max_ack_delay_s} s"
+    if not PostQuantum.NO <= parameters.pq <= PostQuantum.REQUIRED:
+        return f"{parameters.pq} for the post-quantum exchange"
+    if len(parameters.reset_token) not in {0, _TOKEN_BYTES}:
+        return f"a reset token of {len(parameters.reset_token)} bytes"
     return None
