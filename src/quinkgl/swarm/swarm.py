@@ -5,44 +5,28 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from quinkgl.crypto.identity import Identity
 from quinkgl.crypto.psk import derive_member_keys
 from quinkgl.manifest import SwarmManifest, check_model_fits
-from quinkgl.protocol.gossip import (
-    Accept,
-    EquivocationDetected,
-    Gossip,
-    GossipAction,
-    GossipEvent,
-    OfferOut,
-    Refuse,
-)
-from quinkgl.protocol.gossip import UpdateReceived as GossipUpdateReceived
-from quinkgl.protocol.manifest_handshake import (
-    HandshakeState,
-    ManifestAgreed,
-    ManifestHandshake,
-    ManifestRefused,
-    Terms,
-)
+from quinkgl.protocol.gossip import Gossip
+from quinkgl.protocol.manifest_handshake import Terms
 from quinkgl.protocol.membership import Membership
+from quinkgl.swarm.counts import Counts
 from quinkgl.swarm.deliveries import Deliveries, Publication
 from quinkgl.swarm.dialler import Dialler
 from quinkgl.swarm.events import (
     Capabilities,
-    PeerConnected,
-    PeerDisconnected,
-    PeerRefused,
     PeerView,
     SwarmClosed,
     SwarmConfig,
     SwarmEvent,
     SwarmStats,
-    UpdateReceived,
 )
+from quinkgl.swarm.sessions import Sessions
+from quinkgl.swarm.updates import Updates
 from quinkgl.transport import (
     ConnectFailed,
     ConnectionEstablished,
@@ -61,20 +45,8 @@ from quinkgl.transport import (
 )
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
-from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from quinkgl.wire.errors import ErrorCode, LocalProtocolError
 from quinkgl.wire.exclusive import Exclusive, exclusive
-
-
-@dataclass(slots=True)
-class _Neighbour:
-    """One session, from its first message on; ``handshake`` decides whether it is one of the swarm's."""
-
-    handshake: ManifestHandshake
-    address: Address
-    incoming: bool
-    record: bytes
-    connected: bool = False
-    round: int | None = None
 
 
 class Swarm(Exclusive):
@@ -114,7 +86,6 @@ class Swarm(Exclusive):
         keys = derive_member_keys(manifest.canonical_bytes(), join_secret)
         self.swarm_id = keys.swarm_id
         self.peer_id = identity.peer_id
-        self._terms = _terms(manifest, capabilities, self.swarm_id, self._config.max_object_bytes)
         self._now = now
         self._unix_offset_s = unix_now - now
         self._endpoint = Endpoint(
@@ -139,12 +110,28 @@ class Swarm(Exclusive):
         if state is not None:
             self._membership.restore(state["membership"], now=now)
             self._gossip.restore(state["gossip"], now=now)
-        self._neighbours: dict[bytes, _Neighbour] = {}
         self._events: deque[SwarmEvent] = deque()
+        self._counts = Counts()
         self._deliveries = Deliveries(self._endpoint, self._events)
         self._dialler = Dialler(self._endpoint, self._membership, self._config, self._events)
-        self._ended: dict[str, int] = {}
-        self._updates_received = 0
+        self._sessions = Sessions(
+            _terms(manifest, capabilities, self.swarm_id, self._config.max_object_bytes),
+            endpoint=self._endpoint,
+            membership=self._membership,
+            gossip=self._gossip,
+            deliveries=self._deliveries,
+            dialler=self._dialler,
+            events=self._events,
+            counts=self._counts,
+        )
+        self._updates = Updates(
+            self._gossip,
+            endpoint=self._endpoint,
+            sessions=self._sessions,
+            deliveries=self._deliveries,
+            events=self._events,
+            counts=self._counts,
+        )
         self._closing = False
         self._closed_reported = False
         self._membership.set_addresses(tuple(addresses), now=now)
@@ -255,13 +242,7 @@ class Swarm(Exclusive):
 
     def peers(self) -> tuple[PeerView, ...]:
         """Return the peers that agreed to the manifest, in the order of their ids."""
-        views: list[PeerView] = []
-        for peer in sorted(self._neighbours):
-            neighbour = self._neighbours[peer]
-            if neighbour.connected:
-                rtt = self._endpoint.rtt_of(peer) or 0.0
-                views.append(PeerView(peer, neighbour.address, rtt, neighbour.round))
-        return tuple(views)
+        return self._sessions.views()
 
     def has_open_transfers(self) -> bool:
         """Whether an update, or word of one, is still on its way, in or out: closing now would cut it off."""
@@ -273,15 +254,16 @@ class Swarm(Exclusive):
         endpoint = self._endpoint.stats
         copied = {item.name: getattr(endpoint, item.name) for item in fields(EndpointStats)}
         dropped = dict(endpoint.dropped)
-        live = [neighbour.handshake.stats.dropped for neighbour in self._neighbours.values()]
-        for part in (self._membership.stats.dropped, self._gossip.stats.dropped, self._ended, *live):
+        live = [handshake.stats.dropped for handshake in self._sessions.handshakes()]
+        parts = (self._membership.stats.dropped, self._gossip.stats.dropped, self._counts.dropped, *live)
+        for part in parts:
             for reason, count in part.items():
                 dropped[reason] = dropped.get(reason, 0) + count
         if self._dialler.unreachable:
             dropped["discovered_peer_unreachable"] = self._dialler.unreachable
         copied["dropped"] = dropped
         return SwarmStats(
-            **copied, updates_received=self._updates_received, updates_sent=self._deliveries.delivered
+            **copied, updates_received=self._updates.received, updates_sent=self._deliveries.delivered
         )
 
     def state(self) -> dict[str, Any]:
@@ -349,196 +331,49 @@ class Swarm(Exclusive):
             busy = False
             for drain in (
                 self._drain_endpoint,
-                self._drain_handshakes,
+                self._sessions.drain,
                 self._drain_membership,
-                self._drain_gossip,
+                self._updates.drain,
             ):
-                busy = drain() or busy
+                busy = drain(self._now) or busy
         if self._closing and not self._closed_reported and self._endpoint.drained:
             self._closed_reported = True
             self._events.append(SwarmClosed())
 
-    def _drain_endpoint(self) -> bool:
+    def _drain_endpoint(self, now: float) -> bool:
         busy = False
         while (event := self._endpoint.next_event()) is not None:
             busy = True
-            self._on_endpoint_event(event)
+            self._on_endpoint_event(event, now)
         return busy
 
-    def _on_endpoint_event(self, event: EndpointEvent) -> None:
+    def _on_endpoint_event(self, event: EndpointEvent, now: float) -> None:
         match event:
             case ConnectionEstablished():
-                self._on_established(event)
+                self._sessions.on_established(event, now=now, unix_now=now + self._unix_offset_s)
             case ConnectionLost():
-                self._on_lost(event)
+                self._sessions.on_lost(event, now=now)
             case ConnectFailed(address, expected, code, reason):
-                self._dialler.on_failed(address, expected, code, reason, now=self._now)
+                self._dialler.on_failed(address, expected, code, reason, now=now)
             case MessageReceived(peer, channel, data):
-                self._on_message(peer, channel, data)
-            case OfferReceived(peer, transfer, root, size, header):
-                if self._is_connected(peer):
-                    self._gossip.object_offered(peer, transfer, root, size, header, now=self._now)
-                else:
-                    self._endpoint.refuse_object(peer, transfer, ErrorCode.E_FRAME_CONTEXT, now=self._now)
-            case ObjectArrived(peer, transfer, _, _, body):
-                self._gossip.object_received(peer, transfer, body, now=self._now)
-            case ObjectSent(peer, transfer, root):
-                self._gossip.object_delivered(peer, root, now=self._now)
-                self._deliveries.on_delivered(peer, transfer, root, now=self._now)
-            case TransferFailed(peer, transfer, root, code, outgoing):
-                if outgoing:
-                    self._deliveries.on_failed(peer, transfer, root, code, now=self._now)
-                else:
-                    self._gossip.object_failed(peer, transfer, code, now=self._now)
+                self._sessions.on_message(peer, channel, data, now=now)
+            case OfferReceived() | ObjectArrived() | ObjectSent() | TransferFailed():
+                self._updates.on_object(event, now=now)
 
-    def _on_established(self, event: ConnectionEstablished) -> None:
-        handshake = ManifestHandshake(
-            self._terms,
-            role_initiator=not event.incoming,
-            now=self._now,
-            unix_now=self._now + self._unix_offset_s,
-        )
-        self._neighbours[event.peer] = _Neighbour(handshake, event.address, event.incoming, event.record)
-
-    def _on_lost(self, event: ConnectionLost) -> None:
-        neighbour = self._neighbours.pop(event.peer)
-        self._count_ended(neighbour.handshake.stats.dropped)
-        self._deliveries.close(event.peer, event.code)
-        if neighbour.connected:
-            self._membership.peer_disconnected(event.peer, now=self._now)
-            self._gossip.peer_disconnected(event.peer, now=self._now)
-            self._events.append(PeerDisconnected(event.peer, event.code, event.reason, event.by_remote))
-        elif neighbour.handshake.state is not HandshakeState.REFUSED:
-            self._on_lost_early(neighbour, event)
-        self._dialler.plan_redial(now=self._now)
-
-    def _on_lost_early(self, neighbour: _Neighbour, event: ConnectionLost) -> None:
-        """A session ended before the manifest was agreed, so nobody has heard of its peer yet."""
-        replaced = event.code == ErrorCode.E_HS_DUP
-        if neighbour.incoming or replaced:
-            self._count_ended({"session_ended_early": 1})
-        else:
-            self._dialler.on_failed(neighbour.address, event.peer, event.code, event.reason, now=self._now)
-
-    def _on_message(self, peer: bytes, channel: Channel, data: bytes) -> None:
-        """Hand a message to the machine behind its channel; a peer that breaks the rules is disconnected."""
-        try:
-            self._route_untrusted(peer, self._neighbours[peer], channel, data)
-        except RemoteProtocolError as error:
-            self._count_ended({error.code.name: 1})
-            self._endpoint.disconnect(peer, error.code, error.message, now=self._now)
-
-    def _route_untrusted(self, peer: bytes, neighbour: _Neighbour, channel: Channel, data: bytes) -> None:
-        if channel is Channel.MANIFEST:
-            neighbour.handshake.receive_message(data, now=self._now)
-            # What follows its agreement in the same datagram is already a member's message.
-            self._drain_handshake(peer, neighbour)
-        elif not neighbour.connected:
-            raise RemoteProtocolError(
-                ErrorCode.E_FRAME_CONTEXT,
-                "a message before the manifest was agreed",
-                layer="swarm",
-                peer=peer,
-            )
-        elif channel is Channel.MEMBERSHIP:
-            self._membership.receive_message(peer, data, now=self._now)
-        else:
-            self._gossip.receive_message(peer, data, now=self._now)
-
-    def _drain_handshakes(self) -> bool:
-        busy = False
-        for peer, neighbour in list(self._neighbours.items()):
-            busy = self._drain_handshake(peer, neighbour) or busy
-        return busy
-
-    def _drain_handshake(self, peer: bytes, neighbour: _Neighbour) -> bool:
-        busy = False
-        handshake = neighbour.handshake
-        while (message := handshake.next_message(self._now)) is not None:
-            busy = True
-            self._endpoint.send_message(peer, Channel.MANIFEST, message, now=self._now)
-        while (event := handshake.next_event()) is not None:
-            busy = True
-            if isinstance(event, ManifestAgreed):
-                self._on_agreed(peer, neighbour)
-            else:
-                self._on_refused(peer, neighbour, event)
-        return busy
-
-    def _on_agreed(self, peer: bytes, neighbour: _Neighbour) -> None:
-        neighbour.connected = True
-        self._deliveries.open(peer)
-        self._membership.peer_connected(peer, neighbour.record or None, now=self._now)
-        self._gossip.peer_connected(peer, now=self._now)
-        self._events.append(PeerConnected(peer, neighbour.address, neighbour.incoming))
-
-    def _on_refused(self, peer: bytes, neighbour: _Neighbour, event: ManifestRefused) -> None:
-        reason = f"{event.field}: {event.reason}" if event.field else event.reason
-        self._events.append(PeerRefused(peer, neighbour.address, event.code, reason, event.by_remote))
-        self._endpoint.disconnect(peer, event.code, reason, now=self._now)
-
-    def _drain_membership(self) -> bool:
+    def _drain_membership(self, now: float) -> bool:
         busy = False
         self._endpoint.set_record(self._membership.own_record or b"")
-        while (message := self._membership.next_message(self._now)) is not None:
+        while (message := self._membership.next_message(now)) is not None:
             busy = True
-            self._say(message[0], Channel.MEMBERSHIP, message[1])
+            if not self._endpoint.send_message(message[0], Channel.MEMBERSHIP, message[1], now=now):
+                self._counts.drop("message_not_sent")
         while (event := self._membership.next_event()) is not None:
             busy = True
             if not self._closing:
-                self._dialler.on_discovered(event.peer, event.addresses, now=self._now)
+                self._dialler.on_discovered(event.peer, event.addresses, now=now)
         return busy
-
-    def _drain_gossip(self) -> bool:
-        busy = False
-        while (action := self._gossip.next_action(self._now)) is not None:
-            busy = True
-            self._on_gossip_action(action)
-        while (message := self._gossip.next_message(self._now)) is not None:
-            busy = True
-            self._say(message[0], Channel.GOSSIP, message[1])
-        while (event := self._gossip.next_event()) is not None:
-            busy = True
-            self._on_gossip_event(event)
-        return busy
-
-    def _on_gossip_action(self, action: GossipAction) -> None:
-        match action:
-            case OfferOut(peer, root, header):
-                self._deliveries.send(peer, root, header, now=self._now)
-            case Accept(peer, transfer):
-                if not self._endpoint.accept_object(peer, transfer, now=self._now):
-                    self._endpoint.refuse_object(peer, transfer, ErrorCode.E_BUSY, now=self._now)
-                    self._gossip.object_failed(peer, transfer, ErrorCode.E_BUSY, now=self._now)
-            case Refuse(peer, transfer, code):
-                self._endpoint.refuse_object(peer, transfer, code, now=self._now)
-
-    def _on_gossip_event(self, event: GossipEvent) -> None:
-        match event:
-            case GossipUpdateReceived(peer, header, body):
-                self._updates_received += 1
-                neighbour = self._neighbours.get(peer)
-                if neighbour is not None:
-                    neighbour.round = header.round
-                self._events.append(UpdateReceived(peer, header, body))
-            case EquivocationDetected(author):
-                self._endpoint.disconnect(
-                    author, ErrorCode.E_EQUIVOCATION, "two updates for one round", now=self._now
-                )
 
     # Common
-
-    def _say(self, peer: bytes, channel: Channel, message: bytes) -> None:
-        if not self._endpoint.send_message(peer, channel, message, now=self._now):
-            self._count_ended({"message_not_sent": 1})
-
-    def _is_connected(self, peer: bytes) -> bool:
-        neighbour = self._neighbours.get(peer)
-        return neighbour is not None and neighbour.connected
-
-    def _count_ended(self, dropped: Mapping[str, int]) -> None:
-        for reason, count in dropped.items():
-            self._ended[reason] = self._ended.get(reason, 0) + count
 
     def _check_open(self) -> None:
         if self._closing:
@@ -555,8 +390,7 @@ class Swarm(Exclusive):
     def _machines(self) -> list[Any]:
         if self._closing:
             return [self._endpoint]
-        handshakes = [neighbour.handshake for neighbour in self._neighbours.values()]
-        return [self._endpoint, self._membership, self._gossip, *handshakes]
+        return [self._endpoint, self._membership, self._gossip, *self._sessions.handshakes()]
 
     def _next_deadline(self) -> tuple[float, str] | None:
         if self._events:
