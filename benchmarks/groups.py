@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from benchmarks import handshakes, idle, startup
+from benchmarks import handshakes, idle, stages, startup
 from benchmarks.pairs import Transfer, round_trip, transfer
 from benchmarks.table import Row, markdown, spread
 
@@ -213,8 +213,15 @@ def _comparison(rows: list[Row]) -> str:
     return markdown(head, [row.cells() for row in rows])
 
 
+def profile(plan: Plan, tell: Callable[[str], None]) -> list[str]:
+    """Sample where the time of a transfer goes, stage by stage."""
+    tell("stages of a transfer")
+    return [stages.table(plan.size, datagram=1452), stages.table(plan.size, datagram=8900)]
+
+
 GROUPS: dict[str, Callable[[Plan, Callable[[str], None]], list[str]]] = {
     "transfers": transfers,
     "fan-out": fan_out,
     "small": small,
+    "profile": profile,
 }

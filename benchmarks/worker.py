@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.sampler import Sampler
+
 WARM_UP_BYTES = 8_000_000
 """Moved before the clock starts, so that windows are open and code paths are warm."""
 
@@ -43,9 +45,12 @@ class Clock:
     cpu_ended: float = 0.0
     rss_began: int = 0
     more: dict[str, Any] = field(default_factory=dict)
+    sampler: Sampler | None = None
 
     def begin(self) -> None:
         """Mark the moment before the measured part."""
+        if self.sampler is not None:
+            self.sampler.start()
         self.rss_began = peak_rss_bytes()
         self.cpu_began = time.process_time()
         self.began = time.monotonic()
@@ -54,6 +59,9 @@ class Clock:
         """Mark the moment after it."""
         self.ended = time.monotonic()
         self.cpu_ended = time.process_time()
+        if self.sampler is not None:
+            self.sampler.stop()
+            self.more["samples"] = dict(self.sampler.counts)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the parent needs."""
@@ -75,8 +83,9 @@ def main(arguments: list[str]) -> None:
     """Run one role of one carrier; see the module's description."""
     role, carrier, options = arguments
     module = importlib.import_module(f"benchmarks.carriers.{carrier}")
-    clock = Clock()
-    getattr(module, role)(clock, **json.loads(options))
+    chosen = json.loads(options)
+    clock = Clock(sampler=Sampler() if chosen.pop("profile", False) else None)
+    getattr(module, role)(clock, **chosen)
     say(**clock.as_dict())
 
 
