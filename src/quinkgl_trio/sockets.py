@@ -1,114 +1,25 @@
-"""UDP sockets for the driver: binding, large buffers, dual stack, and the addresses to advertise."""
+"""UDP sockets under the names that this package has always had; they live in `quinkgl.udp`."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import socket
-import sys
-from dataclasses import dataclass
-from typing import Final, Self
+from quinkgl.udp.sockets import (
+    BoundSocket,
+    adopt_udp,
+    bind_udp,
+    error_name,
+    from_socket_address,
+    is_wildcard,
+    local_host_towards,
+    to_socket_address,
+)
 
-from quinkgl.wire.addresses import Address
-
-WANTED_BUFFER_BYTES: Final = 4 * 1024 * 1024
-"""Socket buffer to ask for, each way: the kernel's default of 208 KiB overflows within one burst at speed."""
-
-_MAPPED: Final = "::ffff:"
-_WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104  compared with, not bound to
-# RFC 5737 and RFC 3849 documentation addresses: asking the kernel for a route to them sends nothing.
-_ROUTE_PROBES: Final = {socket.AF_INET: ("192.0.2.1", 9), socket.AF_INET6: ("2001:db8::1", 9)}
-
-
-@dataclass(frozen=True, slots=True)
-class BoundSocket:
-    """A bound, non-blocking UDP socket and what the kernel granted it."""
-
-    socket: socket.socket
-    address: Address
-    """Where it is bound; the port is the real one even if 0 was asked for."""
-    receive_buffer_bytes: int
-    send_buffer_bytes: int
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.socket.close()
-
-
-def bind_udp(address: Address) -> BoundSocket:
-    """Bind a UDP socket for a driver; ``::`` serves IPv4 and IPv6 at once.
-
-    Asks for 4 MiB buffers and reads back what was granted: the kernel caps the wish silently.
-
-    Raises:
-        OSError: the port is in use, not permitted, or the host is no address of this machine.
-    """
-    host, port = address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    udp = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        udp.setblocking(False)
-        if family == socket.AF_INET6 and host == "::":
-            with contextlib.suppress(OSError):  # a kernel without dual stack still serves IPv6
-                udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        udp.bind((host, port))
-        return adopt_udp(udp)
-    except BaseException:
-        udp.close()
-        raise
-
-
-def adopt_udp(udp: socket.socket) -> BoundSocket:
-    """Take over a bound UDP socket (from a supervisor, say): make it non-blocking and enlarge its buffers."""
-    udp.setblocking(False)
-    granted = [_grow_buffer(udp, option) for option in (socket.SO_RCVBUF, socket.SO_SNDBUF)]
-    return BoundSocket(udp, from_socket_address(udp.getsockname()), *granted)
-
-
-def _grow_buffer(udp: socket.socket, option: int) -> int:
-    with contextlib.suppress(OSError):  # BSD kernels refuse instead of capping: what is there stays
-        if udp.getsockopt(socket.SOL_SOCKET, option) < WANTED_BUFFER_BYTES:
-            udp.setsockopt(socket.SOL_SOCKET, option, WANTED_BUFFER_BYTES)
-    value = udp.getsockopt(socket.SOL_SOCKET, option)
-    # Linux reports twice what was granted, to make room for its own bookkeeping (socket(7)).
-    return value // 2 if sys.platform == "linux" else value
-
-
-def from_socket_address(address: tuple[str, int] | tuple[str, int, int, int]) -> Address:
-    """The core's form of a socket address: host and port, IPv4 behind a dual-stack socket as IPv4."""
-    host, port = address[0], address[1]
-    return (host.removeprefix(_MAPPED) if "." in host else host, port)
-
-
-def to_socket_address(address: Address, family: int) -> Address:
-    """The form in which a socket of ``family`` takes the core's address."""
-    host, port = address
-    return (_MAPPED + host, port) if family == socket.AF_INET6 and ":" not in host else address
-
-
-def is_wildcard(host: str) -> bool:
-    """Whether binding to ``host`` means every address of this machine."""
-    return host in _WILDCARDS
-
-
-def local_host_towards(remote: Address | None, *, family: int) -> str | None:
-    """The address of this machine from which packets to ``remote`` would leave; None without a route.
-
-    With ``remote`` None the default route decides. Nothing is sent.
-    """
-    target = remote or _ROUTE_PROBES[socket.AddressFamily(family)]
-    family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(target)
-        except OSError:
-            return None
-        host = from_socket_address(probe.getsockname())[0]
-    return None if is_wildcard(host) else host
-
-
-def error_name(error: OSError) -> str:
-    """The symbolic name of a socket error, such as ``ECONNREFUSED``: the key under which it is counted."""
-    return errno.errorcode.get(error.errno or 0, "EUNKNOWN")
+__all__ = [
+    "BoundSocket",
+    "adopt_udp",
+    "bind_udp",
+    "error_name",
+    "from_socket_address",
+    "is_wildcard",
+    "local_host_towards",
+    "to_socket_address",
+]
