@@ -302,3 +302,11 @@ def test_other_text_is_no_peer_id(text):
 def test_a_refused_key_is_no_peer_id():
     with pytest.raises(ValueError, match="small order"):
         parse_peer_id("ed25519:" + "00" * 32)
+
+
+def test_a_derived_key_follows_from_the_identity_and_the_domain():
+    ours, other = Identity.from_seed(bytes(32)), Identity.from_seed(bytes([1]) * 32)
+    assert ours.derive_key("reset") == Identity.from_seed(bytes(32)).derive_key("reset")
+    assert len({ours.derive_key("reset"), other.derive_key("reset"), ours.derive_key("psk")}) == 3
+    with pytest.raises(LocalProtocolError):
+        ours.derive_key("handshake")

@@ -21,17 +21,21 @@ from quinkgl.wire.frames import (
     FrameType,
     MaxControl,
     MaxData,
+    NewCid,
     PathChallenge,
     PathResponse,
     Ping,
+    RetireCid,
     decode_frames_untrusted,
     encode_ack,
     encode_close,
     encode_control_frame,
     encode_max_control,
     encode_max_data,
+    encode_new_cid,
     encode_path_challenge,
     encode_path_response,
+    encode_retire_cid,
 )
 from quinkgl.wire.limits import HARD, LIMITS
 from quinkgl.wire.spec_data import load
@@ -62,6 +66,11 @@ SAMPLES = [
     (MaxData(3, 2**40), encode_max_data(3, 2**40)),
     (PathChallenge(b"8 bytes!"), encode_path_challenge(b"8 bytes!")),
     (PathResponse(b"8 bytes!"), encode_path_response(b"8 bytes!")),
+    (
+        NewCid(2**32 - 1, b"8 bytes!", b"sixteen bytes..."),
+        encode_new_cid(2**32 - 1, b"8 bytes!", b"sixteen bytes..."),
+    ),
+    (RetireCid(7), encode_retire_cid(7)),
     (Ack(((0, 1),), 0.0), encode_ack(Ack(((0, 1),), 0.0))),
     (Close(7, "why"), encode_close(7, "why")),
 ]
@@ -92,6 +101,8 @@ def test_layout():
     assert encode_control_frame(4, b"ab") == bytes.fromhex("04 0000000000000004 0002 6162")
     assert encode_path_challenge(b"12345678") == b"\x0c12345678"
     assert encode_path_response(b"12345678") == b"\x0d12345678"
+    assert encode_new_cid(5, b"12345678", b"0123456789abcdef") == b"\x0e\0\0\0\x05123456780123456789abcdef"
+    assert encode_retire_cid(5) == b"\x0f\0\0\0\x05"
     assert encode_close(0x12, "no") == bytes.fromhex("1c 0012 02 6e6f")
     assert len(encode_control_frame(0, b"")) == CONTROL_OVERHEAD_BYTES
 

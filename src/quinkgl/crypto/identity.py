@@ -12,6 +12,7 @@ signature made for one purpose is worthless for every other.
 
 from __future__ import annotations
 
+import hmac
 from string import hexdigits
 from typing import TypeAlias
 
@@ -32,12 +33,16 @@ from quinkgl.wire.spec_data import load
 PeerId: TypeAlias = bytes
 """The 32 bytes of an Ed25519 public key."""
 
+_DOMAINS = load("registries/domains")
+
 SIGNATURE_LABELS: dict[str, bytes] = {
-    name: entry["label"].encode("ascii")
-    for name, entry in load("registries/domains").items()
-    if entry["kind"] == "signature"
+    name: entry["label"].encode("ascii") for name, entry in _DOMAINS.items() if entry["kind"] == "signature"
 }
 """Label of each domain that keys sign under, by the domain's name."""
+DERIVATION_LABELS: dict[str, bytes] = {
+    name: entry["label"].encode("ascii") for name, entry in _DOMAINS.items() if entry["kind"] == "derivation"
+}
+"""Label of each domain that keys are derived under, by the domain's name."""
 
 _FIELD_PRIME = 2**255 - 19
 _Y_MASK = 2**255 - 1
@@ -158,6 +163,18 @@ class Identity:
     def to_pem(self) -> bytes:
         """Return the private key as unencrypted PKCS #8 PEM; whoever stores it sees to the file's mode."""
         return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    def derive_key(self, domain: str) -> bytes:
+        """Return 32 secret bytes that follow from this identity and a derivation domain: the same each time.
+
+        ``domain`` is a name of ``spec/registries/domains.toml``; LocalProtocolError otherwise.
+        """
+        label = DERIVATION_LABELS.get(domain)
+        if label is None:
+            raise LocalProtocolError(
+                ErrorCode.E_USAGE, f"there is no derivation domain {domain!r}", layer="crypto"
+            )
+        return hmac.digest(self._key.private_bytes_raw(), label, "sha256")
 
     def sign(self, domain: str, message: bytes) -> bytes:
         """Return the 64-byte signature over ``label ‖ 0x00 ‖ message``.

@@ -21,9 +21,14 @@ _CONTROL_HEAD = struct.Struct(">BQH")
 _MAX_CONTROL = struct.Struct(">BQ")
 _MAX_DATA = struct.Struct(">BIQ")
 _PATH = struct.Struct(">B8s")
+_NEW_CID = struct.Struct(">BI8s16s")
+_RETIRE_CID = struct.Struct(">BI")
 _CLOSE_HEAD = struct.Struct(">BHB")
 _GREASE_HEAD = struct.Struct(">BH")
 
+PATH_FRAME_BYTES = _PATH.size
+NEW_CID_BYTES = _NEW_CID.size
+RETIRE_CID_BYTES = _RETIRE_CID.size
 CONTROL_OVERHEAD_BYTES = _CONTROL_HEAD.size
 ACK_DELAY_UNIT_S = 8e-6
 """One unit of an ACK's delay field, seconds."""
@@ -43,6 +48,8 @@ class FrameType(IntEnum):
     MAX_DATA = 0x06
     PATH_CHALLENGE = 0x0C
     PATH_RESPONSE = 0x0D
+    NEW_CID = 0x0E
+    RETIRE_CID = 0x0F
     CLOSE = 0x1C
 
 
@@ -102,6 +109,22 @@ class PathResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class NewCid:
+    """A further connection id that packets to the sender may bear, with its stateless reset token."""
+
+    sequence: int
+    connection_id: bytes
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RetireCid:
+    """The sender will not use one of the receiver's connection ids again."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """The peer ends the session; its reaction depends on the code alone."""
 
@@ -109,7 +132,9 @@ class Close:
     reason: str
 
 
-Frame = Ping | Ack | Control | MaxControl | MaxData | PathChallenge | PathResponse | Close
+Frame = (
+    Ping | Ack | Control | MaxControl | MaxData | PathChallenge | PathResponse | NewCid | RetireCid | Close
+)
 
 
 def encode_ack(ack: Ack) -> bytes:
@@ -150,6 +175,16 @@ def encode_path_challenge(data: bytes) -> bytes:
 def encode_path_response(data: bytes) -> bytes:
     """Encode the echo of a path challenge."""
     return _PATH.pack(FrameType.PATH_RESPONSE, data)
+
+
+def encode_new_cid(sequence: int, connection_id: bytes, token: bytes) -> bytes:
+    """Encode a further connection id (8 bytes) and its reset token (16 bytes)."""
+    return _NEW_CID.pack(FrameType.NEW_CID, sequence, connection_id, token)
+
+
+def encode_retire_cid(sequence: int) -> bytes:
+    """Encode the end of a connection id."""
+    return _RETIRE_CID.pack(FrameType.RETIRE_CID, sequence)
 
 
 def encode_close(code: int, reason: str) -> bytes:
@@ -236,6 +271,10 @@ def _decode_other_untrusted(payload: bytes, position: int, kind: int) -> tuple[F
         _, data = _PATH.unpack_from(payload, position)
         frame = PathChallenge(data) if kind == FrameType.PATH_CHALLENGE else PathResponse(data)
         return frame, position + _PATH.size
+    if kind == FrameType.NEW_CID:
+        return NewCid(*_NEW_CID.unpack_from(payload, position)[1:]), position + _NEW_CID.size
+    if kind == FrameType.RETIRE_CID:
+        return RetireCid(*_RETIRE_CID.unpack_from(payload, position)[1:]), position + _RETIRE_CID.size
     if kind == FrameType.CLOSE:
         return _decode_close_untrusted(payload, position)
     if is_grease(kind):

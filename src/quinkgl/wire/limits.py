@@ -38,6 +38,7 @@ class Limits:
     close_timeout_s: float
     replay_window: int
     connection_ids: int
+    reset_rate_per_s: int
     paths_per_connection: int
     ack_ranges: int
     max_ack_delay_s: float
@@ -122,6 +123,9 @@ class Constants:
     connection_id_bytes: int
     packet_number_bytes: int
     stateless_reset_token_bytes: int
+    reset_min_bytes: int
+    reset_max_bytes: int
+    path_challenge_tries: int
     cookie_secret_s: float
     key_phase_packets: int
     key_phase_s: float
@@ -140,6 +144,9 @@ class Constants:
     relayed_mtu_bytes: int
     mtu_probes_bytes: tuple[int, ...]
     mtu_probe_tries: int
+    mtu_probe_retry_s: float
+    mtu_black_hole_bursts: int
+    mtu_cool_off_s: float
     mtu_raise_s: float
     grease_base: int
     grease_step: int

@@ -25,7 +25,8 @@ TAG_BYTES = 16
 
 _FORM_MASK = 0xC0
 _LONG = 0xC0
-_SHORT = 0x40
+SHORT_FORM = 0x40
+"""The two highest bits of every short packet's first byte."""
 _LONG_RESERVED = 0x30
 _TYPE_MASK = 0x0F
 
@@ -78,7 +79,7 @@ def packet_form(data: bytes | memoryview) -> PacketForm:
     form = first & _FORM_MASK
     if form == _LONG:
         return PacketForm.LONG
-    if form == _SHORT and not first & MASKED_BIT:
+    if form == SHORT_FORM and not first & MASKED_BIT:
         return PacketForm.BULK if first & BULK_BIT else PacketForm.FRAMES
     return PacketForm.FOREIGN
 
