@@ -25,9 +25,9 @@ from quinkgl.testing.contract import Checked, assert_refuses_reentry
 from quinkgl.testing.network import Link, Node
 from quinkgl.testing.swarms import SwarmNetwork, small_manifest, updates_of
 from quinkgl.transport import ConnectionConfig, Endpoint, EndpointConfig, TransferFailed
-from quinkgl.transport.merkle import leaf_hash
 from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
+from quinkgl.wire.merkle import leaf_hash
 from quinkgl.wire.messages.session import TransportParameters
 from quinkgl.wire.packets import PacketForm, packet_form
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quinkgl.transport.merkle import LEAF_BYTES, leaf_hashes, list_bytes, merkle_root
-from quinkgl.transport.object_sender import Chunk, ObjectSender, SenderState, WantedRanges
+from quinkgl.transport.object_sender import Chunk, ObjectSender, SenderState
+from quinkgl.transport.wanted import WantedRanges
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
+from quinkgl.wire.merkle import LEAF_BYTES, leaf_hashes, list_bytes, merkle_root
 from quinkgl.wire.messages.objects import Want
 
 BODY = random.Random(1).randbytes(2 * LEAF_BYTES + 100)

@@ -11,18 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quinkgl.transport.merkle import LEAF_BYTES, leaf_hash, leaf_hashes, merkle_root
+from quinkgl.transport.object_events import ObjectDelivered, ObjectFailed, ObjectOffered, ObjectReceived
 from quinkgl.transport.object_sender import Chunk
-from quinkgl.transport.objects import (
-    ObjectDelivered,
-    ObjectExchange,
-    ObjectFailed,
-    ObjectOffered,
-    ObjectReceived,
-    ReassemblyBudget,
-)
+from quinkgl.transport.objects import ObjectExchange
+from quinkgl.transport.reassembly import ObjectConfig, Reassembly
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.limits import LIMITS
+from quinkgl.wire.merkle import LEAF_BYTES, leaf_hash, leaf_hashes, merkle_root
 from quinkgl.wire.messages.objects import (
     Cancel,
     Done,
@@ -46,7 +41,7 @@ def leaves_of(body: bytes) -> tuple[bytes, bytes]:
 
 def offer(exchange: ObjectExchange, body: bytes, header: bytes = b"header") -> int | None:
     root, leaves = leaves_of(body)
-    return exchange.offer(root, leaves, header, memoryview(body))
+    return exchange.offer(root, leaves, header, memoryview(body), now=0.0)
 
 
 def events_of(exchange: ObjectExchange) -> list[Any]:
@@ -58,7 +53,7 @@ def events_of(exchange: ObjectExchange) -> list[Any]:
 
 def tell(exchange: ObjectExchange, message: ObjectMessage) -> None:
     """Let a message of the peer arrive."""
-    exchange.receive_message_untrusted(encode_object_message(message))
+    exchange.receive_message_untrusted(encode_object_message(message), now=0.0)
 
 
 def said(exchange: ObjectExchange) -> list[ObjectMessage]:
@@ -90,7 +85,7 @@ def move(
     messages = []
     while (message := source.next_message()) is not None:
         messages.append(message)
-        destination.receive_message_untrusted(message)
+        destination.receive_message_untrusted(message, now=0.0)
     grants = credits_of(source)
     for transfer, limit in grants:
         if is_lost():
@@ -117,7 +112,7 @@ def carry(one: ObjectExchange, other: ObjectExchange, is_lost: Callable[[], bool
 
 
 def pair() -> tuple[ObjectExchange, ObjectExchange]:
-    return ObjectExchange(ReassemblyBudget()), ObjectExchange(ReassemblyBudget())
+    return ObjectExchange(Reassembly()), ObjectExchange(Reassembly())
 
 
 def refusal(exchange: ObjectExchange, message: ObjectMessage) -> ErrorCode:
@@ -137,7 +132,7 @@ def test_offer_accept_deliver(body):
     assert alice.has_open_transfers
     carry(alice, bob)
     assert events_of(bob) == [ObjectOffered(0, root, len(body), b"header")]
-    assert bob.accept(0)
+    assert bob.accept(0, now=0.0)
     carry(alice, bob)
     (received,) = events_of(bob)
     assert isinstance(received, ObjectReceived)
@@ -147,14 +142,14 @@ def test_offer_accept_deliver(body):
     assert events_of(alice) == [ObjectDelivered(0, root)]
     assert not alice.has_open_transfers
     assert not bob.has_open_transfers
-    assert not bob.accept(0)
+    assert not bob.accept(0, now=0.0)
 
 
 def test_the_empty_object():
     alice, bob = pair()
     offer(alice, b"")
     carry(alice, bob)
-    assert bob.accept(0)
+    assert bob.accept(0, now=0.0)
     carry(alice, bob)
     assert [type(event) for event in events_of(bob)] == [ObjectOffered, ObjectReceived]
     assert [type(event) for event in events_of(alice)] == [ObjectDelivered]
@@ -182,8 +177,8 @@ def test_transfers_take_turns():
     for body in (LARGE, LARGE[::-1]):
         offer(alice, body)
     move(alice, bob)
-    assert bob.accept(0)
-    assert bob.accept(1)
+    assert bob.accept(0, now=0.0)
+    assert bob.accept(1, now=0.0)
     move(bob, alice)
     order = [chunk.transfer for chunk, _ in chunks_of(alice)]
     assert order[:20] == [0, 1] * 10
@@ -194,7 +189,7 @@ def test_credit_is_granted_as_bytes_arrive():
     body = random.Random(3).randbytes(3 * LIMITS.credit_per_transfer_bytes)
     offer(alice, body)
     move(alice, bob)
-    assert bob.accept(0)
+    assert bob.accept(0, now=0.0)
     move(bob, alice)
     first = chunks_of(alice)
     assert sum(len(data) for _, data in first) == LIMITS.credit_per_transfer_bytes
@@ -212,7 +207,7 @@ def test_a_lost_grant_is_granted_again():
     body = random.Random(3).randbytes(3 * LIMITS.credit_per_transfer_bytes)
     offer(alice, body)
     move(alice, bob)
-    assert bob.accept(0)
+    assert bob.accept(0, now=0.0)
     move(bob, alice)
     for chunk, data in chunks_of(alice):
         bob.receive_chunk_untrusted(chunk.transfer, chunk.start, data)
@@ -240,7 +235,7 @@ def test_objects_cross_both_ways_over_a_lossy_carrier(seed, loss):
                     waiting[name].append(event.transfer)
                 elif isinstance(event, ObjectReceived):
                     received[name].append(bytes(event.body))
-            waiting[name] = [transfer for transfer in waiting[name] if not exchange.accept(transfer)]
+            waiting[name] = [transfer for transfer in waiting[name] if not exchange.accept(transfer, now=0.0)]
     assert sorted(received["bob"]) == sorted(bodies["alice"])
     assert sorted(received["alice"]) == sorted(bodies["bob"])
 
@@ -254,7 +249,7 @@ def test_refusing_and_stopping(accepted):
     offer(alice, LARGE)
     carry(alice, bob)
     if accepted:
-        assert bob.accept(0)
+        assert bob.accept(0, now=0.0)
         move(bob, alice)
     late = chunks_of(alice)
     bob.refuse(0, ErrorCode.NOT_WANTED)
@@ -278,7 +273,7 @@ def test_withdrawing(accepted):
     carry(alice, bob)
     events_of(bob)
     if accepted:
-        assert bob.accept(0)
+        assert bob.accept(0, now=0.0)
         move(bob, alice)
     alice.withdraw(0, ErrorCode.SUPERSEDED)
     alice.withdraw(0, ErrorCode.SUPERSEDED)
@@ -286,7 +281,7 @@ def test_withdrawing(accepted):
     carry(alice, bob)
     root, _ = leaves_of(LARGE)
     assert events_of(bob) == [ObjectFailed(0, root, ErrorCode.SUPERSEDED, outgoing=False)]
-    assert not bob.accept(0)
+    assert not bob.accept(0, now=0.0)
     assert not bob.has_open_transfers
 
 
@@ -296,9 +291,9 @@ def test_closing_ends_everything_with_the_code():
     offer(alice, ONE_LEAF)
     offer(bob, LARGE)
     carry(alice, bob)
-    assert bob.accept(0)
+    assert bob.accept(0, now=0.0)
     events_of(alice), events_of(bob)
-    bob.close(ErrorCode.E_IDLE)
+    bob.close(ErrorCode.E_IDLE, now=0.0)
     root, other = leaves_of(LARGE)[0], leaves_of(ONE_LEAF)[0]
     assert events_of(bob) == [
         ObjectFailed(0, root, ErrorCode.E_IDLE, outgoing=True),
@@ -320,7 +315,7 @@ def test_messages_about_transfers_that_are_over_are_late_and_ignored():
     alice.on_chunk_lost(Chunk(9, 0, 10))
     alice.withdraw(9, 0)
     alice.refuse(9, 0)
-    assert not alice.accept(9)
+    assert not alice.accept(9, now=0.0)
     assert events_of(alice) == []
     assert said(alice) == []
 
@@ -333,7 +328,7 @@ def test_outgoing_transfers_are_bounded():
     numbers = [offer(alice, SMALL + bytes([index])) for index in range(LIMITS.transfers_out_per_peer + 1)]
     assert numbers == [*range(LIMITS.transfers_out_per_peer), None]
     move(alice, bob)
-    assert bob.accept(0)
+    assert bob.accept(0, now=0.0)
     carry(alice, bob)
     assert offer(alice, SMALL) == LIMITS.transfers_out_per_peer
 
@@ -343,61 +338,61 @@ def large_offer(transfer: int, size: int = len(LARGE)) -> Offer:
 
 
 def test_incoming_transfers_of_one_peer_are_bounded():
-    bob = ObjectExchange(ReassemblyBudget())
+    bob = ObjectExchange(Reassembly())
     for transfer in range(3):
         tell(bob, large_offer(transfer))
-    assert [bob.accept(transfer) for transfer in range(3)] == [True, True, False]
+    assert [bob.accept(transfer, now=0.0) for transfer in range(3)] == [True, True, False]
     bob.refuse(0, ErrorCode.NOT_WANTED)
-    assert bob.accept(2)
+    assert bob.accept(2, now=0.0)
 
 
 def test_bytes_held_for_one_peer_are_bounded():
-    bob = ObjectExchange(ReassemblyBudget())
+    bob = ObjectExchange(Reassembly())
     limit = LIMITS.reassembly_per_peer_bytes
     tell(bob, large_offer(1, limit - 5000))
     tell(bob, large_offer(2, 5001))
     tell(bob, large_offer(3, 5000))
-    assert [bob.accept(transfer) for transfer in range(1, 4)] == [True, False, True]
+    assert [bob.accept(transfer, now=0.0) for transfer in range(1, 4)] == [True, False, True]
 
 
 def test_one_object_may_exceed_a_peer_s_share_when_nothing_else_is_held_for_it():
-    bob = ObjectExchange(ReassemblyBudget())
+    bob = ObjectExchange(Reassembly())
     tell(bob, large_offer(0, LIMITS.object_bytes))
     tell(bob, large_offer(1, 5000))
-    assert [bob.accept(transfer) for transfer in range(2)] == [True, False]
+    assert [bob.accept(transfer, now=0.0) for transfer in range(2)] == [True, False]
     bob.refuse(0, ErrorCode.NOT_WANTED)
-    assert bob.accept(1)
+    assert bob.accept(1, now=0.0)
 
 
 def test_bytes_and_transfers_of_all_peers_share_one_budget():
-    budget = ReassemblyBudget(limit=100_000, transfers_limit=2)
+    budget = Reassembly(ObjectConfig(reassembly_bytes=100_000, transfers=2))
     bob, carol = ObjectExchange(budget), ObjectExchange(budget)
     for exchange in (bob, carol):
         tell(exchange, large_offer(0, 60_000))
         tell(exchange, large_offer(1, 10_000))
-    assert bob.accept(0)
-    assert not carol.accept(0)
-    assert carol.accept(1)
-    assert not bob.accept(1)  # there is room for its bytes, and two transfers are open
-    bob.close(ErrorCode.NO_ERROR)
-    assert carol.accept(0)
+    assert bob.accept(0, now=0.0)
+    assert not carol.accept(0, now=0.0)
+    assert carol.accept(1, now=0.0)
+    assert not bob.accept(1, now=0.0)  # there is room for its bytes, and two transfers are open
+    bob.close(ErrorCode.NO_ERROR, now=0.0)
+    assert carol.accept(0, now=0.0)
 
 
 def test_the_budget_comes_back_with_the_object():
-    budget = ReassemblyBudget(limit=len(LARGE))
-    alice, bob = ObjectExchange(ReassemblyBudget()), ObjectExchange(budget)
+    budget = Reassembly(ObjectConfig(reassembly_bytes=len(LARGE)))
+    alice, bob = ObjectExchange(Reassembly()), ObjectExchange(budget)
     for _ in range(3):
         transfer = offer(alice, LARGE)
         carry(alice, bob)
-        assert bob.accept(transfer)
-        assert not budget.has_room(1)
+        assert bob.accept(transfer, now=0.0)
+        assert not budget.make_room(1, now=0.0)
         carry(alice, bob)
-        assert budget.has_room(len(LARGE))
+        assert budget.make_room(len(LARGE), now=0.0)
     assert budget.transfers == 0
 
 
 def test_offers_that_wait_are_bounded():
-    bob = ObjectExchange(ReassemblyBudget())
+    bob = ObjectExchange(Reassembly())
     for transfer in range(LIMITS.offers_queued + 1):
         tell(bob, large_offer(transfer))
     assert said(bob) == [Cancel(LIMITS.offers_queued, ErrorCode.E_BUSY, by_offerer=False)]
@@ -405,21 +400,21 @@ def test_offers_that_wait_are_bounded():
 
 
 def test_answers_that_wait_are_bounded():
-    bob = ObjectExchange(ReassemblyBudget())
+    bob = ObjectExchange(Reassembly())
     for transfer in range(LIMITS.offers_queued + 256):
         tell(bob, large_offer(transfer))
     assert refusal(bob, large_offer(1000)) is ErrorCode.E_FLOW
 
 
 def test_an_object_over_our_limit_is_refused():
-    bob = ObjectExchange(ReassemblyBudget())
+    bob = ObjectExchange(Reassembly())
     tell(bob, large_offer(0, LIMITS.object_bytes + 1))
     assert events_of(bob) == []
     assert said(bob) == [Cancel(0, ErrorCode.E_OBJ_SIZE, by_offerer=False)]
 
 
 def test_a_chunk_needs_an_accepted_offer():
-    bob = ObjectExchange(ReassemblyBudget())
+    bob = ObjectExchange(Reassembly())
     for offered in (False, True):
         if offered:
             tell(bob, large_offer(0))
@@ -439,11 +434,11 @@ def test_a_chunk_needs_an_accepted_offer():
     ids=["size", "several leaves", "root", "root of the empty object"],
 )
 def test_an_inline_body_must_be_the_object(message, code):
-    assert refusal(ObjectExchange(ReassemblyBudget()), message) is code
+    assert refusal(ObjectExchange(Reassembly()), message) is code
 
 
 def test_transfer_numbers_count_up():
-    bob = ObjectExchange(ReassemblyBudget())
+    bob = ObjectExchange(Reassembly())
     tell(bob, large_offer(5))
     assert refusal(bob, large_offer(5)) is ErrorCode.E_PROTOCOL
     assert refusal(bob, large_offer(4)) is ErrorCode.E_PROTOCOL
@@ -454,10 +449,10 @@ def test_misuse_leaves_the_exchange_as_it_was():
     alice, _ = pair()
     root, leaves = leaves_of(LARGE)
     with pytest.raises(LocalProtocolError) as caught:
-        alice.offer(root, leaves, bytes(LIMITS.header_bytes + 1), memoryview(LARGE))
+        alice.offer(root, leaves, bytes(LIMITS.header_bytes + 1), memoryview(LARGE), now=0.0)
     assert caught.value.code is ErrorCode.E_OBJ_SIZE
     with pytest.raises(LocalProtocolError) as caught:
-        alice.offer(root, leaves[32:], b"", memoryview(LARGE))
+        alice.offer(root, leaves[32:], b"", memoryview(LARGE), now=0.0)
     assert caught.value.code is ErrorCode.E_USAGE
     assert said(alice) == []
     assert offer(alice, LARGE) == 0
@@ -468,7 +463,7 @@ def test_arbitrary_messages_raise_only_remote_protocol_error(data):
     alice, _ = pair()
     offer(alice, LARGE)
     with contextlib.suppress(RemoteProtocolError):
-        alice.receive_message_untrusted(data)
+        alice.receive_message_untrusted(data, now=0.0)
 
 
 HOSTILE = st.one_of(
@@ -495,7 +490,7 @@ HOSTILE = st.one_of(
 @given(st.lists(HOSTILE, max_size=15))
 def test_well_formed_messages_in_any_order_raise_only_remote_protocol_error(steps):
     """A hostile peer's messages and chunks: refused or not, the exchange goes on and stays in its bounds."""
-    budget = ReassemblyBudget(limit=100_000)
+    budget = Reassembly(ObjectConfig(reassembly_bytes=100_000))
     exchange = ObjectExchange(budget)
     offer(exchange, LARGE)
     offer(exchange, SMALL)
@@ -507,9 +502,9 @@ def test_well_formed_messages_in_any_order_raise_only_remote_protocol_error(step
                 tell(exchange, step)
         for event in events_of(exchange):
             if isinstance(event, ObjectOffered):
-                exchange.accept(event.transfer)
+                exchange.accept(event.transfer, now=0.0)
         for _ in range(3):
             exchange.next_chunk(ROOM)
-        assert 0 <= budget.used <= budget.limit
-    exchange.close(ErrorCode.NO_ERROR)
+        assert 0 <= budget.used <= budget.config.reassembly_bytes
+    exchange.close(ErrorCode.NO_ERROR, now=0.0)
     assert (budget.used, budget.transfers) == (0, 0)

@@ -21,9 +21,11 @@ from quinkgl.transport.events import (
     TransferFailed,
     Transmit,
 )
-from quinkgl.transport.merkle import leaf_hashes, merkle_root
 from quinkgl.transport.objects import ObjectExchange
+from quinkgl.transport.reassembly import ObjectConfig
+from quinkgl.transport.sinks import MemorySink, ObjectSink
 from quinkgl.transport.stats import EndpointStats
+from quinkgl.wire.merkle import leaf_hashes, merkle_root
 
 __all__ = [
     "ConnectFailed",
@@ -35,10 +37,13 @@ __all__ = [
     "EndpointConfig",
     "EndpointEvent",
     "EndpointStats",
+    "MemorySink",
     "MessageReceived",
     "ObjectArrived",
+    "ObjectConfig",
     "ObjectExchange",
     "ObjectSent",
+    "ObjectSink",
     "OfferReceived",
     "TransferFailed",
     "Transmit",

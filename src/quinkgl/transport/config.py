@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from quinkgl.transport.congestion import CongestionController, NewReno
+from quinkgl.transport.reassembly import ObjectConfig
 from quinkgl.wire.limits import CONSTANTS, LIMITS
 from quinkgl.wire.messages.session import TransportParameters
 
@@ -29,6 +30,7 @@ class EndpointConfig:
     parameters: TransportParameters = field(default_factory=TransportParameters)
     """What peers are told about us."""
     connection: ConnectionConfig = field(default_factory=ConnectionConfig)
+    objects: ObjectConfig = field(default_factory=ObjectConfig)
     handshake_timeout_s: float = LIMITS.handshake_timeout_s
     handshake_tries: int = LIMITS.handshake_retries
     connections: int = LIMITS.connections

@@ -18,11 +18,13 @@ from quinkgl.transport.control_stream import ControlPiece
 from quinkgl.transport.frame_packets import FramePackets
 from quinkgl.transport.handshake import Session
 from quinkgl.transport.object_sender import Chunk
-from quinkgl.transport.objects import ObjectExchange, ReassemblyBudget
+from quinkgl.transport.objects import ObjectExchange
 from quinkgl.transport.pacer import Pacer
 from quinkgl.transport.packet_protection import PacketProtection
+from quinkgl.transport.reassembly import Reassembly
 from quinkgl.transport.received import ReceivedPackets
 from quinkgl.transport.recovery import LossRecovery, SentPacket
+from quinkgl.transport.sinks import ObjectSink
 from quinkgl.transport.stats import EndpointStats
 from quinkgl.transport.timers import Timer, TimerTable
 from quinkgl.wire.addresses import Address
@@ -71,7 +73,7 @@ class Connection:
         idle_timeout_s: float,
         max_ack_delay_s: float,
         controller: CongestionController,
-        budget: ReassemblyBudget,
+        reassembly: Reassembly,
         stats: EndpointStats,
         handshake_rtt_s: float | None,
         finish: bytes | None,
@@ -105,7 +107,7 @@ class Connection:
             session.send_keys, session.receive_keys, used_up_after=config.key_packets
         )
         self._reader = ControlReader()
-        self.objects = ObjectExchange(budget)
+        self.objects = ObjectExchange(reassembly, session.peer_id)
         self._frames = FramePackets(self._received, self.objects)
         self._timers = TimerTable()
         self._closing = Closing(self._timers, stats, close_timeout_s=config.close_timeout_s)
@@ -138,10 +140,10 @@ class Connection:
         """Whether nothing is left to deliver: no transfer is open and the peer has every message."""
         return not self.objects.has_open_transfers and not self._frames.control_out.queued_bytes
 
-    def accept_object(self, transfer: int) -> bool:
+    def accept_object(self, transfer: int, sink: ObjectSink | None, *, now: float) -> bool:
         """Ask for an offered object, as :meth:`ObjectExchange.accept` says."""
-        accepted = self.objects.accept(transfer)
-        self._collect()  # an object that came with its offer is there at once
+        accepted = self.objects.accept(transfer, sink, now=now)
+        self._collect()  # an object that lacks nothing is there at once
         return accepted
 
     @property
@@ -203,7 +205,7 @@ class Connection:
         timers = self._timers
         self._closing.handle_timer(now)
         if timers.expired(Timer.IDLE, now):
-            self._finish_silently(ErrorCode.E_IDLE, "nothing was heard for the idle time-out")
+            self._finish_silently(ErrorCode.E_IDLE, "nothing was heard for the idle time-out", now)
         if self.state is not ConnectionState.OPEN:
             return
         if timers.expired(Timer.FINISH, now):
@@ -211,6 +213,8 @@ class Connection:
         if timers.expired(Timer.KEEPALIVE, now):
             self._frames.ping_due = True
         timers.expired(Timer.PACING, now)
+        self.objects.handle_timer(now=now)
+        self._collect()
         due = self._recovery.deadline()
         if due is not None and due <= now:
             self._on_loss_timer(now)
@@ -241,7 +245,11 @@ class Connection:
         timer = self._timers.next()
         best = None if timer is None else (timer[0], timer[1].name.lower())
         if self.state is ConnectionState.OPEN:
-            for when, why in ((self._recovery.deadline(), "loss"), (self._received.ack_at, "ack")):
+            for when, why in (
+                (self._recovery.deadline(), "loss"),
+                (self._received.ack_at, "ack"),
+                (self.objects.deadline(), "rate"),
+            ):
                 if when is not None and (best is None or when < best[0]):
                     best = (when, why)
         return best
@@ -257,7 +265,7 @@ class Connection:
                 case Ack():
                     self._on_ack_untrusted(frame, now)
                 case Control(offset, data):
-                    self._on_control_untrusted(offset, data)
+                    self._on_control_untrusted(offset, data, now)
                 case MaxControl(limit):
                     self._frames.control_out.on_credit(limit)
                 case MaxData(transfer, limit):
@@ -299,11 +307,11 @@ class Connection:
             self._on_acknowledged(packet.contents)
         self._on_lost(result.lost)
 
-    def _on_control_untrusted(self, offset: int, data: bytes) -> None:
+    def _on_control_untrusted(self, offset: int, data: bytes, now: float) -> None:
         ready = self._frames.control_in.receive_untrusted(offset, data)
         for channel, message in self._reader.feed_untrusted(ready):
             if channel is Channel.OBJECTS:
-                self.objects.receive_message_untrusted(message)
+                self.objects.receive_message_untrusted(message, now=now)
             else:
                 self._collect()
                 self._events.append(ControlMessage(channel, message))
@@ -412,7 +420,7 @@ class Connection:
         self._end(error.code, error.message, by_remote=False, now=now)
 
     def _end(self, code: int, reason: str, *, by_remote: bool, now: float) -> None:
-        self._leave_open(code, reason, by_remote=by_remote)
+        self._leave_open(code, reason, by_remote=by_remote, now=now)
         self._closing.begin(code, reason, by_remote=by_remote, probe_timeout_s=self._probe_timeout_s, now=now)
 
     @property
@@ -420,11 +428,11 @@ class Connection:
         """One probe time-out without back-off."""
         return self._recovery.rtt.probe_timeout(self._recovery.max_ack_delay_s)
 
-    def _finish_silently(self, code: int, reason: str) -> None:
-        self._leave_open(code, reason, by_remote=False)
+    def _finish_silently(self, code: int, reason: str, now: float) -> None:
+        self._leave_open(code, reason, by_remote=False, now=now)
         self._closing.finish()
 
-    def _leave_open(self, code: int, reason: str, *, by_remote: bool) -> None:
-        self.objects.close(code)
+    def _leave_open(self, code: int, reason: str, *, by_remote: bool, now: float) -> None:
+        self.objects.close(code, now=now)
         self._collect()
         self._events.append(Closed(code, reason, by_remote))

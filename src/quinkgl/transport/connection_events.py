@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from quinkgl.transport.objects import ObjectEvent
+from quinkgl.transport.object_events import ObjectEvent
 from quinkgl.wire.control import Channel
 
 

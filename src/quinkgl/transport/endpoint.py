@@ -31,12 +31,13 @@ from quinkgl.transport.events import (
 )
 from quinkgl.transport.handshake import LocalParty
 from quinkgl.transport.handshakes import Finished, Handshakes
-from quinkgl.transport.objects import (
+from quinkgl.transport.object_events import (
     ObjectDelivered,
     ObjectOffered,
     ObjectReceived,
-    ReassemblyBudget,
 )
+from quinkgl.transport.reassembly import Reassembly
+from quinkgl.transport.sinks import ObjectSink
 from quinkgl.transport.stats import EndpointStats
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
@@ -92,7 +93,7 @@ class Endpoint(Exclusive):
         self._handshakes = Handshakes(parties, source, self._config, rng, self.stats)
         self._now = now
         self._closing = False
-        self._budget = ReassemblyBudget()
+        self._reassembly = Reassembly(self._config.objects)
         self._connections: dict[bytes, Connection] = {}
         self._by_peer: dict[bytes, Connection] = {}
         self._ready: deque[Connection] = deque()
@@ -161,30 +162,45 @@ class Endpoint(Exclusive):
 
     @exclusive
     def offer_object(
-        self, peer: bytes, root: bytes, leaves: bytes, header: bytes, body: memoryview, *, now: float
+        self,
+        peer: bytes,
+        root: bytes,
+        leaves: bytes,
+        header: bytes,
+        body: memoryview,
+        *,
+        priority: int = 0,
+        now: float,
     ) -> int | None:
         """Offer an object to ``peer`` and return the transfer's number.
 
         None when there is no session or no room.
 
         ``leaves`` is the concatenation of the object's leaf hashes. ``body`` is shared, not copied: it must
-        not change.
+        not change. Of several transfers to ``peer`` those of the highest ``priority`` go first.
         """
         connection = self._by_peer.get(peer)
         if connection is None:
             return None
-        transfer = connection.objects.offer(root, leaves, header, body)
+        later = max(now, self._now)
+        transfer = connection.objects.offer(root, leaves, header, body, priority=priority, now=later)
         self._clock(now)
         self._touch(connection)
         return transfer
 
     @exclusive
-    def accept_object(self, peer: bytes, transfer: int, *, now: float) -> bool:
-        """Ask for an offered object. False when the offer is gone or there is no room for it now."""
-        self._clock(now)
+    def accept_object(
+        self, peer: bytes, transfer: int, *, sink: ObjectSink | None = None, now: float
+    ) -> bool:
+        """Ask for an offered object. False when the offer is gone or there is no room for it now.
+
+        The object goes into ``sink``, or into memory; only what is missing there is asked for.
+        LocalProtocolError when the sink is for another object.
+        """
         connection = self._by_peer.get(peer)
-        if connection is None or not connection.accept_object(transfer):
+        if connection is None or not connection.accept_object(transfer, sink, now=max(now, self._now)):
             return False
+        self._clock(now)
         self._settle(connection)
         return True
 
@@ -246,6 +262,11 @@ class Endpoint(Exclusive):
         connection = self._by_peer.get(peer)
         return None if connection is None else connection.rtt_s
 
+    def progress_of(self, peer: bytes, transfer: int, *, outgoing: bool) -> tuple[int, int] | None:
+        """Return how far a transfer is, as :meth:`ObjectExchange.progress` says; None when there is none."""
+        connection = self._by_peer.get(peer)
+        return None if connection is None else connection.objects.progress(transfer, outgoing=outgoing)
+
     def is_quiet(self) -> bool:
         """Whether no session has anything left to deliver, either way."""
         return all(connection.is_quiet for connection in self._by_peer.values())
@@ -274,6 +295,7 @@ class Endpoint(Exclusive):
         now = self._clock(now)
         self._handshakes.handle_timer(now)
         self._take_failures()
+        self._reassembly.handle_timer(now=now)
         for connection in list(self._connections.values()):
             due = connection.deadline()
             if due is not None and due[0] <= now:
@@ -375,7 +397,7 @@ class Endpoint(Exclusive):
             idle_timeout_s=config.parameters.idle_timeout_s,
             max_ack_delay_s=config.parameters.max_ack_delay_s,
             controller=config.controller(config.connection.datagram_bytes),
-            budget=self._budget,
+            reassembly=self._reassembly,
             stats=self.stats,
             handshake_rtt_s=finished.rtt_s,
             finish=finished.finish,
@@ -494,6 +516,9 @@ class Endpoint(Exclusive):
         if self._ready:
             return self._now, "datagrams"
         best = self._handshakes.deadline(self._now)
+        forget_at = self._reassembly.deadline()
+        if forget_at is not None and (best is None or forget_at < best[0]):
+            best = (forget_at, "partial")
         for connection in self._connections.values():
             due = connection.deadline()
             if due is not None and (best is None or due[0] < best[0]):

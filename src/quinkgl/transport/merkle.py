@@ -1,55 +1,23 @@
-"""Merkle trees over 16 KiB leaves (spec 9.1): what lets one leaf be verified as soon as it is there.
-
-``leaf = SHA-256(00 ‖ bytes)``, ``node = SHA-256(01 ‖ left ‖ right)``; a node without a sibling is promoted as
-it is. The domain bytes keep a leaf from being passed off as a node (RFC 6962 section 2.1 gives the reason).
-"""
+"""The Merkle tree of an object, where the transport's users look for it (`quinkgl.wire.merkle`)."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from quinkgl.wire.merkle import (
+    HASH_BYTES,
+    LEAF_BYTES,
+    leaf_count,
+    leaf_hash,
+    leaf_hashes,
+    list_bytes,
+    merkle_root,
+)
 
-from quinkgl.wire.limits import LIMITS
-
-HASH_BYTES = 32
-LEAF_BYTES = LIMITS.leaf_bytes
-
-
-def leaf_count(size: int) -> int:
-    """Return how many leaves an object of ``size`` bytes has; the empty object has one empty leaf."""
-    return max(1, -(-size // LEAF_BYTES))
-
-
-def leaf_hash(data: bytes | memoryview) -> bytes:
-    """Hash one leaf."""
-    digest = hashlib.sha256(b"\x00")
-    digest.update(data)
-    return digest.digest()
-
-
-def leaf_hashes(data: bytes | bytearray | memoryview) -> list[bytes]:
-    """Hash every leaf of an object."""
-    view = memoryview(data).cast("B")
-    return [leaf_hash(view[i * LEAF_BYTES : (i + 1) * LEAF_BYTES]) for i in range(leaf_count(len(view)))]
-
-
-def merkle_root(leaves: Sequence[bytes]) -> bytes:
-    """Combine leaf hashes into the root; at least one leaf."""
-    level = list(leaves)
-    while len(level) > 1:
-        above = [
-            hashlib.sha256(b"\x01" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)
-        ]
-        if len(level) % 2:
-            above.append(level[-1])
-        level = above
-    return level[0]
-
-
-def list_bytes(size: int) -> int:
-    """Return the length of the leaf list in a transfer's byte space.
-
-    One leaf needs none, since it is the root.
-    """
-    leaves = leaf_count(size)
-    return leaves * HASH_BYTES if leaves > 1 else 0
+__all__ = [
+    "HASH_BYTES",
+    "LEAF_BYTES",
+    "leaf_count",
+    "leaf_hash",
+    "leaf_hashes",
+    "list_bytes",
+    "merkle_root",
+]

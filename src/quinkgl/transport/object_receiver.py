@@ -3,18 +3,21 @@
 Every leaf is verified before a byte of the object is delivered (spec 9.4).
 
 Chunks arrive already authenticated as *from this peer*; the Merkle tree shows that they are the bytes that
-the offer's root names, whoever sends them. Bytes are copied once, into their place in one preallocated
-buffer, and a byte that has arrived is never overwritten.
+the offer's root names, whoever sends them. Bytes are copied once, into their place in the sink, and a byte
+that has arrived is never overwritten. What the sink holds verified already is not asked for.
 """
 
 from __future__ import annotations
 
+from array import array
 from enum import Enum
 
-from quinkgl.transport.merkle import HASH_BYTES, LEAF_BYTES, leaf_count, leaf_hash, list_bytes, merkle_root
 from quinkgl.transport.ranges import RangeSet
+from quinkgl.transport.sinks import MemorySink, ObjectSink
+from quinkgl.transport.wanted import WantedRanges, missing_ranges
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
 from quinkgl.wire.limits import LIMITS
+from quinkgl.wire.merkle import HASH_BYTES, LEAF_BYTES, leaf_count, leaf_hash, list_bytes, merkle_root
 
 _MAX_GAPS = 4096
 """How scattered the received bytes may be.
@@ -32,36 +35,69 @@ class ReceiverState(Enum):
 
 
 class ObjectReceiver:
-    """Collects and verifies one object."""
+    """Collects and verifies one object.
+
+    ``wanted`` is what to ask for; nothing is missing where it is empty, and the state is COMPLETE at once.
+    """
 
     __slots__ = (
-        "_buffer",
         "_credit",
+        "_gaps",
         "_list",
         "_list_bytes",
+        "_list_known",
         "_missing",
         "_ranges",
         "_received",
         "header",
+        "memory_bytes",
+        "progress_bytes",
         "root",
+        "sink",
         "size",
         "state",
         "transfer",
+        "wanted",
     )
 
-    def __init__(self, transfer: int, root: bytes, size: int, header: bytes) -> None:
+    def __init__(
+        self,
+        transfer: int,
+        root: bytes,
+        size: int,
+        header: bytes,
+        sink: ObjectSink | None = None,
+        *,
+        most_ranges: int = LIMITS.want_ranges,
+    ) -> None:
+        """Begin to receive into ``sink``, a new buffer in memory unless given.
+
+        Raises OSError where the sink cannot say what it holds.
+        """
         self.transfer = transfer
         self.root = root
         self.size = size
         self.header = header
-        self.state = ReceiverState.RECEIVING
+        self.sink: ObjectSink = MemorySink(root, size) if sink is None else sink
+        self.memory_bytes = self.sink.memory_bytes
+        """What the transfer counts for in the budgets, from its beginning to its end."""
         self._list_bytes = list_bytes(size)
-        self._list = bytearray(self._list_bytes) if self._list_bytes else bytearray(root)
-        self._buffer = bytearray(size)
+        known = self.sink.leaf_list() if self._list_bytes else root
+        self._list_known = known is not None
+        self._list = bytearray(self._list_bytes) if known is None else bytearray(known)
+        leaves = leaf_count(size)
+        # Bytes that each leaf lacks: two bytes a leaf, however large the object.
+        self._missing = array("H", [LEAF_BYTES]) * leaves
+        self._missing[-1] = size - (leaves - 1) * LEAF_BYTES
         self._ranges = RangeSet()
-        self._received = 0
-        self._missing = [self._leaf_bytes(leaf) for leaf in range(leaf_count(size))]
+        self._hold_verified()
+        self.wanted = WantedRanges(missing_ranges(self._ranges, self.total, most_ranges))
+        self._gaps = _MAX_GAPS + len(self._ranges)
+        # Held bytes inside the wanted ranges come once more; they count as there already.
+        self._received = self.wanted.total - (self.total - self._held_bytes())
+        self.progress_bytes = 0
         self._credit = 0
+        self.state = ReceiverState.RECEIVING if self.wanted.total else ReceiverState.COMPLETE
 
     @property
     def total(self) -> int:
@@ -69,18 +105,20 @@ class ObjectReceiver:
         return self._list_bytes + self.size
 
     @property
-    def body(self) -> memoryview:
-        """The verified object, read-only; only when COMPLETE."""
-        return memoryview(self._buffer).toreadonly()
+    def outstanding_bytes(self) -> int:
+        """How many bytes of the byte space have not arrived."""
+        return self.wanted.total - self._received
 
     def next_credit(self) -> int | None:
         """Return a new credit limit when at least half a window has been used since the last one, else None.
 
-        The limit is what has arrived plus one window, so at most one window of it is on the way.
+        Credit counts ranks of the wanted bytes. The limit is what has arrived plus one window, so at most
+        one window of it is on the way.
         """
         window = LIMITS.credit_per_transfer_bytes
-        limit = min(self.total, self._received + window)
-        if limit > self._credit and (limit - self._credit >= window // 2 or limit == self.total):
+        total = self.wanted.total
+        limit = min(total, self._received + window)
+        if limit > self._credit and (limit - self._credit >= window // 2 or limit == total):
             self._credit = limit
             return limit
         return None
@@ -90,54 +128,77 @@ class ObjectReceiver:
         """The limit last granted."""
         return self._credit
 
-    def receive_untrusted(self, offset: int, data: bytes) -> None:
-        """Take one chunk; the state is COMPLETE when it was the last one missing.
+    def receive_untrusted(self, offset: int, data: bytes | memoryview) -> None:
+        """Take one chunk, or a run of chunks that follow on each other as one.
 
-        Raises RemoteProtocolError E_FLOW for bytes beyond the credit or too scattered, E_OBJ_HASH for a leaf
-        list that does not give the root or a leaf that does not match it.
+        The state is COMPLETE when it was the last one missing.
+
+        Raises RemoteProtocolError E_FLOW for bytes that are not wanted, beyond the credit or too scattered,
+        E_OBJ_HASH for a leaf list that does not give the root or a leaf that does not match it; OSError where
+        the sink fails.
         """
         if self.state is not ReceiverState.RECEIVING:
             return
         stop = offset + len(data)
-        if not data or stop > self._credit:
+        rank = self.wanted.rank_behind(offset, stop)
+        if rank is None or not data or rank > self._credit:
             raise RemoteProtocolError(
-                ErrorCode.E_FLOW, f"chunk {offset}..{stop}; the credit ends at {self._credit}", section="9.4"
+                ErrorCode.E_FLOW,
+                f"chunk {offset}..{stop}; the credit ends at wanted byte {self._credit}",
+                section="9.4",
             )
+        view = memoryview(data)
         list_was_known = self._list_known
         finished: list[int] = []
         for start, end in self._ranges.add(offset, stop):
-            finished += self._store(start, data[start - offset : end - offset])
-        if len(self._ranges) > _MAX_GAPS:
+            finished += self._store(start, view[start - offset : end - offset])
+        if len(self._ranges) > self._gaps:
             raise RemoteProtocolError(ErrorCode.E_FLOW, "chunks are too scattered", section="9.4")
         if self._list_known:
             if not list_was_known:
                 self._verify_list()
                 finished = [leaf for leaf, missing in enumerate(self._missing) if not missing]
-            for leaf in finished:
-                self._verify_leaf(leaf)
-        if self._received == self.total:
+            if finished:
+                self._verify_leaves(finished)
+        if self._received == self.wanted.total:
             self.state = ReceiverState.COMPLETE
 
     def end(self) -> None:
-        """Let go of the buffer."""
+        """Stop: chunks that still come are late. The sink keeps the leaves that were verified."""
         self.state = ReceiverState.ENDED
-        self._buffer = bytearray()
         self._ranges = RangeSet()
 
-    def _store(self, start: int, data: bytes) -> list[int]:
+    def _hold_verified(self) -> None:
+        """Take over what the sink holds; leaves without a list prove nothing."""
+        if not self._list_known:
+            return
+        if self._list_bytes:
+            self._ranges.add(0, self._list_bytes)
+        for first, end in self.sink.verified():
+            stop = min(self.size, end * LEAF_BYTES)
+            self._ranges.add(self._list_bytes + first * LEAF_BYTES, self._list_bytes + stop)
+            for leaf in range(first, end):
+                self._missing[leaf] = 0
+
+    def _held_bytes(self) -> int:
+        return sum(stop - start for start, stop in self._ranges)
+
+    def _store(self, start: int, data: memoryview) -> list[int]:
         """Copy bytes that are new into their place; return the leaves that are whole now."""
         self._received += len(data)
+        self.progress_bytes += len(data)
         boundary = self._list_bytes
         if start < boundary:
             head = data[: boundary - start]
             self._list[start : start + len(head)] = head
+            self._list_known = self._ranges.covers(0, boundary)
             data = data[len(head) :]
             start = boundary
         if not data:
             return []
         low = start - boundary
         high = low + len(data)
-        self._buffer[low:high] = data
+        self.sink.write(low, data)
         finished: list[int] = []
         for leaf in range(low // LEAF_BYTES, (high - 1) // LEAF_BYTES + 1):
             self._missing[leaf] -= min(high, (leaf + 1) * LEAF_BYTES) - max(low, leaf * LEAF_BYTES)
@@ -145,22 +206,29 @@ class ObjectReceiver:
                 finished.append(leaf)
         return finished
 
-    @property
-    def _list_known(self) -> bool:
-        return not self._list_bytes or self._ranges.covers(0, self._list_bytes)
-
     def _verify_list(self) -> None:
         leaves = [bytes(self._list[i : i + HASH_BYTES]) for i in range(0, self._list_bytes, HASH_BYTES)]
         if merkle_root(leaves) != self.root:
             raise _hash_error("leaf list does not give the offered root")
+        self.sink.keep_list(bytes(self._list))
 
-    def _verify_leaf(self, leaf: int) -> None:
-        data = memoryview(self._buffer)[leaf * LEAF_BYTES : (leaf + 1) * LEAF_BYTES]
-        if leaf_hash(data) != self._list[leaf * HASH_BYTES : (leaf + 1) * HASH_BYTES]:
-            raise _hash_error(f"leaf {leaf} does not match the leaf list")
+    def _verify_leaves(self, leaves: list[int]) -> None:
+        """Verify ascending leaves and have the sink keep those that are right, neighbours at once."""
+        first = end = leaves[0]
+        for leaf in leaves:
+            data = self.sink.read(leaf * LEAF_BYTES, min(self.size, (leaf + 1) * LEAF_BYTES))
+            if leaf_hash(data) != self._list[leaf * HASH_BYTES : (leaf + 1) * HASH_BYTES]:
+                self._keep(first, end)
+                raise _hash_error(f"leaf {leaf} does not match the leaf list")
+            if leaf != end:
+                self._keep(first, end)
+                first = leaf
+            end = leaf + 1
+        self._keep(first, end)
 
-    def _leaf_bytes(self, leaf: int) -> int:
-        return min(LEAF_BYTES, self.size - leaf * LEAF_BYTES)
+    def _keep(self, first: int, end: int) -> None:
+        if first < end:
+            self.sink.keep_leaves(first, end)
 
 
 def _hash_error(message: str) -> RemoteProtocolError:

@@ -6,13 +6,13 @@ slices.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from enum import Enum
 from typing import NamedTuple
 
-from quinkgl.transport.merkle import list_bytes
 from quinkgl.transport.ranges import RangeSet
+from quinkgl.transport.wanted import WantedRanges
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
+from quinkgl.wire.merkle import list_bytes
 from quinkgl.wire.messages.objects import Want
 
 
@@ -32,27 +32,6 @@ class SenderState(Enum):
     ENDED = "ended"
 
 
-class WantedRanges:
-    """The wanted ranges laid end to end: *rank* r is the r-th wanted byte."""
-
-    __slots__ = ("_ranges", "_ranks", "total")
-
-    def __init__(self, ranges: tuple[tuple[int, int], ...]) -> None:
-        self._ranges = ranges
-        self._ranks: list[int] = []
-        rank = 0
-        for start, stop in ranges:
-            self._ranks.append(rank)
-            rank += stop - start
-        self.total = rank
-
-    def position(self, rank: int) -> tuple[int, int]:
-        """Return the byte at a rank below ``total``, and where its range stops."""
-        index = bisect_right(self._ranks, rank) - 1
-        start, stop = self._ranges[index]
-        return start + rank - self._ranks[index], stop
-
-
 class ObjectSender:
     """Hands out chunks of one object within the receiver's credit, lost ones first."""
 
@@ -63,6 +42,7 @@ class ObjectSender:
         "_rank",
         "_resend",
         "_wanted",
+        "progress_bytes",
         "root",
         "size",
         "state",
@@ -74,6 +54,8 @@ class ObjectSender:
         self.root = root
         self.size = len(body)
         self.state = SenderState.OFFERED
+        self.progress_bytes = 0
+        """Bytes that were handed out, those sent again included: what the least rate is measured by."""
         self._list = memoryview(leaves) if list_bytes(len(body)) else memoryview(b"")
         self._body = body
         self._wanted = WantedRanges(())
@@ -87,6 +69,11 @@ class ObjectSender:
         if self.state is not SenderState.SENDING:
             return False
         return len(self._resend) > 0 or self._rank < min(self._credit, self._wanted.total)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many of the wanted bytes left for the first time, and how many there are."""
+        return self._rank, self._wanted.total
 
     def on_want_untrusted(self, want: Want) -> None:
         """Start sending what the receiver wants.
@@ -125,6 +112,7 @@ class ObjectSender:
             self._rank += stop - start
         else:
             return None
+        self.progress_bytes += stop - start
         return Chunk(self.transfer, start, stop), self._bytes(start, stop)
 
     def on_lost(self, chunk: Chunk) -> None:

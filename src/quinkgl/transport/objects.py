@@ -8,13 +8,23 @@ were lost, and grants credit in MAX_DATA frames.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
-from quinkgl.transport.merkle import HASH_BYTES, leaf_count, leaf_hash
+from quinkgl.transport.object_events import (
+    ObjectDelivered,
+    ObjectEvent,
+    ObjectFailed,
+    ObjectOffered,
+    ObjectReceived,
+)
 from quinkgl.transport.object_receiver import ObjectReceiver, ReceiverState
 from quinkgl.transport.object_sender import Chunk, ObjectSender
+from quinkgl.transport.pace import Pace, Speed
+from quinkgl.transport.reassembly import ObjectConfig, Reassembly
+from quinkgl.transport.sinks import MemorySink, ObjectSink
+from quinkgl.transport.turns import Turns
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.limits import LIMITS
+from quinkgl.wire.merkle import HASH_BYTES, leaf_count, leaf_hash
 from quinkgl.wire.messages.objects import (
     Cancel,
     Done,
@@ -28,88 +38,21 @@ _MAX_REPLIES = 256
 """Answers that may wait for a peer that keeps offering but does not read."""
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectOffered:
-    """The peer offers an object; answer with ``accept`` or ``refuse``."""
-
-    transfer: int
-    root: bytes
-    size: int
-    header: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectReceived:
-    """An accepted object is whole and every leaf of it verified."""
-
-    transfer: int
-    root: bytes
-    header: bytes
-    body: memoryview
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectDelivered:
-    """The peer has all of an object that we offered."""
-
-    transfer: int
-    root: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectFailed:
-    """A transfer ended without success; ``outgoing`` tells whose offer it was."""
-
-    transfer: int
-    root: bytes
-    code: int
-    outgoing: bool
-
-
-ObjectEvent = ObjectOffered | ObjectReceived | ObjectDelivered | ObjectFailed
-
-
-class ReassemblyBudget:
-    """Bytes of object buffers that may be held, shared by all connections of an endpoint."""
-
-    __slots__ = ("limit", "transfers", "transfers_limit", "used")
-
-    def __init__(
-        self,
-        limit: int = LIMITS.reassembly_global_bytes,
-        transfers_limit: int = LIMITS.transfers_global,
-    ) -> None:
-        self.limit = limit
-        self.transfers_limit = transfers_limit
-        self.used = 0
-        self.transfers = 0
-
-    def has_room(self, size: int) -> bool:
-        """Whether one more object of ``size`` bytes may be received now."""
-        return self.transfers < self.transfers_limit and self.used + size <= self.limit
-
-    def hold(self, size: int) -> None:
-        """Take one object's share."""
-        self.used += size
-        self.transfers += 1
-
-    def release(self, size: int) -> None:
-        """Give one object's share back."""
-        self.used -= size
-        self.transfers -= 1
-
-
 class ObjectExchange:
     """All transfers with one peer, both ways."""
 
-    def __init__(self, budget: ReassemblyBudget) -> None:
-        self._budget = budget
+    def __init__(self, reassembly: Reassembly, peer: bytes = b"") -> None:
+        """Begin with no transfer; ``reassembly`` is shared by all exchanges of an endpoint."""
+        self._reassembly = reassembly
+        self._peer = peer
         self._held = 0
         self._next_transfer = 0
         self._outgoing: dict[int, ObjectSender] = {}
-        self._turn: deque[int] = deque()
+        self._turns = Turns()
         self._offers: dict[int, Offer] = {}
         self._incoming: dict[int, ObjectReceiver] = {}
+        self._paces_out: dict[int, Pace] = {}
+        self._paces_in: dict[int, Pace] = {}
         self._highest_offer = -1
         self._messages: deque[bytes] = deque()
         self._credits: dict[int, int] = {}
@@ -117,63 +60,82 @@ class ObjectExchange:
 
     # Commands
 
-    def offer(self, root: bytes, leaves: bytes, header: bytes, body: memoryview) -> int | None:
+    def offer(
+        self,
+        root: bytes,
+        leaves: bytes,
+        header: bytes,
+        body: memoryview,
+        *,
+        priority: int = 0,
+        now: float,
+    ) -> int | None:
         """Offer an object and return the number of the transfer; None when too many are open.
 
         ``leaves`` is the concatenation of all leaf hashes, ``body`` must stay unchanged until the transfer
-        ends. Raises LocalProtocolError for an object or header over the limits, and for another number
-        of leaf hashes than the body has leaves.
+        ends. Of several transfers that are wanted, those of the highest ``priority`` are sent first. Raises
+        LocalProtocolError for an object or header over the limits, and for another number of leaf hashes
+        than the body has leaves.
         """
-        if len(header) > LIMITS.header_bytes or len(body) > LIMITS.object_bytes:
+        most = self._config.object_bytes
+        if len(header) > LIMITS.header_bytes or len(body) > most:
             raise LocalProtocolError(
                 ErrorCode.E_OBJ_SIZE,
                 f"object of {len(body)} bytes with a header of {len(header)}; "
-                f"the limits are {LIMITS.object_bytes} and {LIMITS.header_bytes}",
+                f"the limits are {most} and {LIMITS.header_bytes}",
                 section="9.2",
             )
         if len(leaves) != HASH_BYTES * leaf_count(len(body)):
             raise LocalProtocolError(
                 ErrorCode.E_USAGE, f"{len(leaves)} bytes of leaf hashes for {len(body)} bytes", section="9.1"
             )
-        if len(self._outgoing) >= LIMITS.transfers_out_per_peer:
+        if len(self._outgoing) >= self._config.transfers_out_per_peer:
             return None
         transfer = self._next_transfer
         self._next_transfer += 1
         self._outgoing[transfer] = ObjectSender(transfer, root, leaves, body)
-        self._turn.append(transfer)
+        self._turns.add(transfer, priority)
+        stall_s = self._config.transfer_stall_s
+        self._paces_out[transfer] = Pace(least_bytes=0, window_s=stall_s, stall_s=stall_s, now=now)
         inline = bytes(body) if 0 < len(body) <= LIMITS.unsolicited_bytes else None
         self._say(Offer(transfer, root, len(body), header, inline))
         return transfer
 
-    def accept(self, transfer: int) -> bool:
-        """Ask for an offered object. False when the offer is gone or there is no room for the object now."""
+    def accept(self, transfer: int, sink: ObjectSink | None = None, *, now: float) -> bool:
+        """Ask for an offered object, or for what of it is missing.
+
+        The object goes into ``sink``, or else into memory: then what an earlier transfer of the same object
+        left behind is used. False when the offer is gone or there is no room for the object now; the offer
+        waits on then. Raises LocalProtocolError for a sink that is made for another object.
+        """
         offer = self._offers.get(transfer)
         if offer is None:
             return False
-        if offer.body is not None or offer.size == 0:
+        if sink is not None and (sink.root, sink.size) != (offer.root, offer.size):
+            raise LocalProtocolError(
+                ErrorCode.E_USAGE, f"the sink is not for the object of transfer {transfer}", section="9.4"
+            )
+        if sink is None and (offer.body is not None or offer.size == 0):
             del self._offers[transfer]
-            self._finish_inline(offer)
+            self._deliver(offer, memoryview(offer.body or b""))
             return True
-        # One object may be larger than a peer's share, or the largest ones could never be taken.
-        over_share = self._held > 0 and self._held + offer.size > LIMITS.reassembly_per_peer_bytes
-        full = len(self._incoming) >= LIMITS.transfers_in_per_peer
-        if full or over_share or not self._budget.has_room(offer.size):
+        place = self._place_of(offer, sink, now)
+        if place is None:
             return False
         del self._offers[transfer]
-        self._held += offer.size
-        self._budget.hold(offer.size)
-        receiver = ObjectReceiver(transfer, offer.root, offer.size, offer.header)
-        self._incoming[transfer] = receiver
-        credit = receiver.next_credit() or 0
-        self._say(Want(transfer, ((0, receiver.total),), credit))
+        try:
+            self._begin(offer, place, now)
+        except OSError:
+            self._on_sink_failed(transfer, offer.root)
         return True
 
     def refuse(self, transfer: int, code: int) -> None:
-        """Turn down an offer, or stop an incoming transfer; nothing happens when it is gone."""
-        receiver = self._incoming.pop(transfer, None)
-        if receiver is not None:
-            self._release(receiver)
-        elif self._offers.pop(transfer, None) is None:
+        """Turn down an offer, or stop an incoming transfer; nothing happens when it is gone.
+
+        Nothing of the object is kept.
+        """
+        receiver = self._end_incoming(transfer)
+        if receiver is None and self._offers.pop(transfer, None) is None:
             return
         self._say(Cancel(transfer, code, by_offerer=False))
 
@@ -182,29 +144,24 @@ class ObjectExchange:
         if self._end_outgoing(transfer) is not None:
             self._say(Cancel(transfer, code, by_offerer=True))
 
-    def close(self, code: int) -> None:
+    def close(self, code: int, *, now: float) -> None:
         """End every transfer with ``code``.
 
-        Buffers are released and each open transfer is reported as failed.
+        Each open transfer is reported as failed; verified leaves are kept for the next offer of the object.
         """
-        for transfer, sender in self._outgoing.items():
-            sender.end()
-            self._events.append(ObjectFailed(transfer, sender.root, code, outgoing=True))
-        for transfer, receiver in self._incoming.items():
-            self._release(receiver)
-            self._events.append(ObjectFailed(transfer, receiver.root, code, outgoing=False))
+        for transfer in list(self._outgoing):
+            self._fail_outgoing(transfer, code)
+        for transfer in list(self._incoming):
+            self._break_incoming(transfer, code, now)
         for transfer, offer in self._offers.items():
             self._events.append(ObjectFailed(transfer, offer.root, code, outgoing=False))
-        self._outgoing.clear()
-        self._turn.clear()
-        self._incoming.clear()
         self._offers.clear()
         self._messages.clear()
         self._credits.clear()
 
     # Input
 
-    def receive_message_untrusted(self, data: bytes) -> None:
+    def receive_message_untrusted(self, data: bytes, *, now: float) -> None:
         """Take a message of the peer; RemoteProtocolError when it breaks the rules."""
         match decode_object_message_untrusted(data):
             case Offer() as offer:
@@ -218,10 +175,13 @@ class ObjectExchange:
                 if sender is not None:
                     self._events.append(ObjectDelivered(transfer, sender.root))
             case cancel:
-                self._on_cancel(cancel)
+                self._on_cancel(cancel, now)
 
-    def receive_chunk_untrusted(self, transfer: int, offset: int, data: bytes) -> None:
-        """Take a chunk of an accepted transfer; chunks of transfers that are over are late, and ignored."""
+    def receive_chunk_untrusted(self, transfer: int, offset: int, data: bytes | memoryview) -> None:
+        """Take a chunk of an accepted transfer, or a run of chunks that follow on each other as one.
+
+        Chunks of transfers that are over are late, and ignored.
+        """
         receiver = self._incoming.get(transfer)
         if receiver is None:
             if transfer > self._highest_offer or transfer in self._offers:
@@ -229,12 +189,13 @@ class ObjectExchange:
                     ErrorCode.E_FLOW, f"chunk of transfer {transfer}, which nobody asked for", section="9.4"
                 )
             return
-        receiver.receive_untrusted(offset, data)
-        if receiver.state is ReceiverState.COMPLETE:
-            del self._incoming[transfer]
-            self._events.append(ObjectReceived(transfer, receiver.root, receiver.header, receiver.body))
-            self._release(receiver)
-            self._say(Done(transfer))
+        try:
+            receiver.receive_untrusted(offset, data)
+            if receiver.state is ReceiverState.COMPLETE:
+                self._complete(receiver)
+                return
+        except OSError:
+            self._on_sink_failed(transfer, receiver.root)
             return
         credit = receiver.next_credit()
         if credit is not None:
@@ -258,7 +219,38 @@ class ObjectExchange:
         if receiver is not None:
             self._credits[transfer] = receiver.credit
 
+    def handle_timer(self, *, now: float) -> None:
+        """End transfers that stand still, and slow ones that are in the way of others."""
+        for transfer, pace in list(self._paces_in.items()):
+            speed = pace.judge(self._incoming[transfer].progress_bytes, now=now)
+            in_the_way = speed is Speed.SLOW and self._reassembly.is_short_of_room(now=now)
+            if in_the_way or speed is Speed.STALLED:
+                self._reassembly.mark_slow(self._peer, now=now)
+                self._break_incoming(transfer, ErrorCode.TOO_SLOW, now)
+                self._say(Cancel(transfer, ErrorCode.TOO_SLOW, by_offerer=False))
+        for transfer, pace in list(self._paces_out.items()):
+            if pace.judge(self._outgoing[transfer].progress_bytes, now=now) is Speed.STALLED:
+                self._fail_outgoing(transfer, ErrorCode.TOO_SLOW)
+                self._say(Cancel(transfer, ErrorCode.TOO_SLOW, by_offerer=True))
+
     # Output
+
+    def deadline(self) -> float | None:
+        """When to call :meth:`handle_timer`."""
+        due = [pace.check_at for pace in self._paces_in.values()]
+        due += [pace.check_at for pace in self._paces_out.values()]
+        return min(due, default=None)
+
+    def progress(self, transfer: int, *, outgoing: bool) -> tuple[int, int] | None:
+        """Return how many bytes of a transfer's byte space are there, or left, and how many there are.
+
+        Outgoing, only the bytes that the peer wants count. None when there is no such transfer under way.
+        """
+        if outgoing:
+            sender = self._outgoing.get(transfer)
+            return None if sender is None else sender.progress
+        receiver = self._incoming.get(transfer)
+        return None if receiver is None else (receiver.total - receiver.outstanding_bytes, receiver.total)
 
     def next_event(self) -> ObjectEvent | None:
         """Take the next event."""
@@ -291,12 +283,11 @@ class ObjectExchange:
         return bool(self._outgoing or self._incoming or self._messages)
 
     def next_chunk(self, room: int) -> tuple[Chunk, memoryview] | None:
-        """Take the next chunk of at most ``room`` bytes; transfers take turns."""
-        for _ in range(len(self._turn)):
-            transfer = self._turn[0]
-            self._turn.rotate(-1)
+        """Take the next chunk of at most ``room`` bytes; transfers take turns, by priority."""
+        for transfer in self._turns.candidates():
             taken = self._outgoing[transfer].take(room)
             if taken is not None:
+                self._turns.took(transfer)
                 return taken
         return None
 
@@ -323,7 +314,7 @@ class ObjectExchange:
             raise RemoteProtocolError(
                 ErrorCode.E_FLOW, "offers come faster than answers are read", section="9.2"
             )
-        if offer.size > LIMITS.object_bytes:
+        if offer.size > self._config.object_bytes:
             self._say(Cancel(offer.transfer, ErrorCode.E_OBJ_SIZE, by_offerer=False))
         elif len(self._offers) >= LIMITS.offers_queued:
             self._say(Cancel(offer.transfer, ErrorCode.E_BUSY, by_offerer=False))
@@ -331,36 +322,103 @@ class ObjectExchange:
             self._offers[offer.transfer] = offer
             self._events.append(ObjectOffered(offer.transfer, offer.root, offer.size, offer.header))
 
-    def _on_cancel(self, cancel: Cancel) -> None:
+    def _on_cancel(self, cancel: Cancel, now: float) -> None:
         if not cancel.by_offerer:
-            sender = self._end_outgoing(cancel.transfer)
-            if sender is not None:
-                self._events.append(ObjectFailed(cancel.transfer, sender.root, cancel.code, outgoing=True))
+            self._fail_outgoing(cancel.transfer, cancel.code)
             return
-        receiver = self._incoming.pop(cancel.transfer, None)
+        self._break_incoming(cancel.transfer, cancel.code, now)
         offer = self._offers.pop(cancel.transfer, None)
-        if receiver is not None:
-            self._release(receiver)
-            self._events.append(ObjectFailed(cancel.transfer, receiver.root, cancel.code, outgoing=False))
-        elif offer is not None:
+        if offer is not None:
             self._events.append(ObjectFailed(cancel.transfer, offer.root, cancel.code, outgoing=False))
 
-    def _finish_inline(self, offer: Offer) -> None:
-        body = memoryview(offer.body or b"")
-        self._events.append(ObjectReceived(offer.transfer, offer.root, offer.header, body))
-        self._say(Done(offer.transfer))
+    # Beginning and ending transfers
+
+    @property
+    def _config(self) -> ObjectConfig:
+        return self._reassembly.config
+
+    def _place_of(self, offer: Offer, sink: ObjectSink | None, now: float) -> ObjectSink | None:
+        """Find the place of an object that may be received now; None where the bounds forbid it."""
+        if len(self._incoming) >= self._config.transfers_in_per_peer:
+            return None
+        if self._reassembly.is_slow(self._peer, now=now):
+            return None
+        size = offer.size if sink is None else sink.memory_bytes
+        # One object may be larger than a peer's share, or the largest ones could never be taken.
+        if self._held > 0 and self._held + size > self._config.reassembly_per_peer_bytes:
+            return None
+        partial = self._reassembly.take_partial(offer.root, offer.size) if sink is None else None
+        if self._reassembly.make_room(size, now=now):
+            return sink or partial or MemorySink(offer.root, offer.size)
+        if partial is not None:
+            self._reassembly.keep_partial(partial, now=now)
+        return None
+
+    def _begin(self, offer: Offer, sink: ObjectSink, now: float) -> None:
+        """Reserve the memory and say what is missing, or that nothing is."""
+        receiver = ObjectReceiver(offer.transfer, offer.root, offer.size, offer.header, sink)
+        self._incoming[offer.transfer] = receiver
+        self._paces_in[offer.transfer] = Pace(
+            least_bytes=self._config.min_window_bytes,
+            window_s=self._config.min_rate_window_s,
+            stall_s=self._config.transfer_stall_s,
+            now=now,
+        )
+        self._held += receiver.memory_bytes
+        self._reassembly.hold(receiver.memory_bytes)
+        credit = receiver.next_credit() or 0
+        if offer.body is not None:
+            receiver.receive_untrusted(0, offer.body)  # its root was checked when the offer came
+        if receiver.state is ReceiverState.COMPLETE:
+            self._complete(receiver)
+        else:
+            self._say(Want(offer.transfer, receiver.wanted.as_pairs(), credit))
+
+    def _complete(self, receiver: ObjectReceiver) -> None:
+        body = receiver.sink.body()
+        self._end_incoming(receiver.transfer)
+        self._deliver(receiver, body)
+
+    def _deliver(self, what: Offer | ObjectReceiver, body: memoryview) -> None:
+        self._events.append(ObjectReceived(what.transfer, what.root, what.header, body))
+        self._say(Done(what.transfer))
+
+    def _on_sink_failed(self, transfer: int, root: bytes) -> None:
+        """The sink refused a byte: the disk is full, say. That is no fault of the peer's."""
+        self._end_incoming(transfer)
+        self._events.append(ObjectFailed(transfer, root, ErrorCode.E_INTERNAL, outgoing=False))
+        self._say(Cancel(transfer, ErrorCode.E_INTERNAL, by_offerer=False))
+
+    def _break_incoming(self, transfer: int, code: int, now: float) -> None:
+        """End a transfer without success; what was verified of it waits for the object's next offer."""
+        receiver = self._end_incoming(transfer)
+        if receiver is None:
+            return
+        self._events.append(ObjectFailed(transfer, receiver.root, code, outgoing=False))
+        # SUPERSEDED: nobody will offer it again. Another sink is its owner's, who gives it once more.
+        if isinstance(receiver.sink, MemorySink) and code != ErrorCode.SUPERSEDED:
+            self._reassembly.keep_partial(receiver.sink, now=now)
+
+    def _fail_outgoing(self, transfer: int, code: int) -> None:
+        sender = self._end_outgoing(transfer)
+        if sender is not None:
+            self._events.append(ObjectFailed(transfer, sender.root, code, outgoing=True))
+
+    def _end_incoming(self, transfer: int) -> ObjectReceiver | None:
+        """Forget a transfer and give its memory back; a completed body lives on with its event."""
+        receiver = self._incoming.pop(transfer, None)
+        if receiver is not None:
+            del self._paces_in[transfer]
+            self._credits.pop(transfer, None)
+            self._held -= receiver.memory_bytes
+            self._reassembly.release(receiver.memory_bytes)
+            receiver.end()
+        return receiver
 
     def _end_outgoing(self, transfer: int) -> ObjectSender | None:
         sender = self._outgoing.pop(transfer, None)
         if sender is not None:
-            self._turn.remove(transfer)
+            del self._paces_out[transfer]
+            self._turns.remove(transfer)
             sender.end()
         return sender
-
-    def _release(self, receiver: ObjectReceiver) -> None:
-        """Give back the budget; a completed body lives on with whoever took its event."""
-        self._held -= receiver.size
-        self._budget.release(receiver.size)
-        self._credits.pop(receiver.transfer, None)
-        if receiver.state is not ReceiverState.COMPLETE:
-            receiver.end()

@@ -61,7 +61,9 @@ class Limits:
     reassembly_global_bytes: int
     transfer_min_rate_bytes_per_s: int
     transfer_min_rate_window_s: float
+    transfer_stall_s: float
     partial_keep_s: float
+    partials: int
     want_ranges: int
     offers_queued: int
     unsolicited_bytes: int

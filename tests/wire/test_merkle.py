@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quinkgl.transport.merkle import (
+from quinkgl.wire.merkle import (
     LEAF_BYTES,
     leaf_count,
     leaf_hash,
