@@ -15,12 +15,15 @@ from quinkgl.storage.checkpoint import (
     save_checkpoint,
 )
 from quinkgl.storage.keyfile import KeyFileError, create_key_file, read_key_file
+from quinkgl.storage.object_file import ObjectFile, ObjectFileError
 from quinkgl.storage.tree import StateError
 
 __all__ = [
     "Checkpoint",
     "CheckpointError",
     "KeyFileError",
+    "ObjectFile",
+    "ObjectFileError",
     "StateError",
     "checkpoint_path",
     "create_key_file",
