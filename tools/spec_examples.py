@@ -10,19 +10,19 @@ Every input of an example is written out in it, so that another implementation c
 from __future__ import annotations
 
 import argparse
+import hashlib
 import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from quinkgl.crypto.cookie import mac2, seal_cookie
 from quinkgl.crypto.cose import sign1
 from quinkgl.crypto.identity import Identity, signature_label
 from quinkgl.crypto.keys import KeySource
 from quinkgl.crypto.mac import mac1
 from quinkgl.crypto.noise import HandshakeState
 from quinkgl.crypto.packet_keys import PacketKeys, nonce
-from quinkgl.crypto.psk import derive_member_keys, hkdf_expand
+from quinkgl.crypto.psk import derive_member_keys
 from quinkgl.protocol.records import issue_record
 from quinkgl.protocol.update_gate import Admitted, judge_round
 from quinkgl.transport import merkle
@@ -34,12 +34,20 @@ from quinkgl.transport.rtt import RttEstimator
 from quinkgl.wire import frames, packets
 from quinkgl.wire.control import Channel, encode_control
 from quinkgl.wire.limits import LIMITS
+from quinkgl.wire.messages.fetch import FetchRefused, Get, Piece, encode_fetch_message
+from quinkgl.wire.messages.fingerprint import (
+    Answer,
+    Decline,
+    Request,
+    Statement,
+    encode_fingerprint_message,
+    encode_statement,
+)
 from quinkgl.wire.messages.gossip import UpdateHeader, encode_update_header
 from quinkgl.wire.messages.manifest import Agree, Hello, Refuse, Terms, encode_manifest_message
 from quinkgl.wire.messages.membership import Records, encode_membership_message, encode_record
 from quinkgl.wire.messages.objects import Cancel, Done, Offer, Want, encode_object_message
 from quinkgl.wire.messages.session import HandshakePayload, TransportParameters, encode_handshake_payload
-from quinkgl.wire.packets import split_init_untrusted
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = ROOT / "spec"
@@ -226,44 +234,6 @@ def handshake_messages() -> Example:
     }
 
 
-def cookie() -> Example:
-    """A COOKIE for the INIT of that handshake, and the mac2 that proves it."""
-    shake = Handshake()
-    init = split_init_untrusted(shake.long_packets()[0])
-    if init is None:
-        raise SystemExit("spec_examples: the INIT is too short")
-    value, random_bytes = bytes([0x77]) * 16, bytes([0x88]) * 16
-    sealed = seal_cookie(shake.keys.mac1_key, random_bytes, value, init.mac1)
-    packet = packets.encode_cookie(
-        version=packets.VERSION, destination_id=shake.initiator_id, nonce=random_bytes, sealed=sealed
-    )
-    return {
-        "cookie": value,
-        "nonce": random_bytes,
-        "key": hkdf_expand(shake.keys.mac1_key, b"qgl1 cookie" + random_bytes),
-        "mac1_of_the_INIT": init.mac1,
-        "sealed": sealed,
-        "COOKIE": packet,
-        "mac2": mac2(value, init.head, init.mac1, init.tail),
-    }
-
-
-def version_negotiation() -> Example:
-    """A VERNEG for that INIT."""
-    init = Handshake().long_packets()[0]
-    versions = (3, packets.grease_version(0x1234))
-    return {
-        "first_21_bytes_of_the_INIT": init[:21],
-        "version_spoken": versions[0],
-        "GREASE_version": versions[1].to_bytes(4, "big"),
-        "VERNEG": packets.encode_version_negotiation(
-            destination_id=Handshake.initiator_id,
-            source_id=Handshake.first_destination_id,
-            versions=versions,
-        ),
-    }
-
-
 def long_packets() -> Example:
     """The three long packets of that handshake."""
     init, resp, fin = Handshake().long_packets()
@@ -442,6 +412,44 @@ def manifest_handshake() -> Example:
     }
 
 
+def manifest_fetch() -> Example:
+    """A fetch of a manifest that fits one piece, and a refusal."""
+    manifest = b"a manifest"
+    return {
+        "manifest_bytes": manifest,
+        "GET": encode_fetch_message(Get(derive_member_keys(manifest).swarm_id, 0)),
+        "PIECE_signed": encode_fetch_message(Piece(0, len(manifest), manifest, bytes(range(64)))),
+        "REFUSE_0x0030": encode_fetch_message(FetchRefused(0x30, "not served here")),
+    }
+
+
+def fingerprint() -> Example:
+    """A request, what the holder signs, and its answer."""
+    holder = Identity.from_seed(bytes([0x11]) * 32)
+    verifier = Identity.from_seed(bytes([0x22]) * 32)
+    nonce_bytes, body = bytes(range(16)), b"a body"
+    statement = encode_statement(
+        Statement(
+            swarm_id=derive_member_keys(b"a manifest").swarm_id,
+            holder=holder.peer_id,
+            verifier=verifier.peer_id,
+            nonce=nonce_bytes,
+            epoch=7,
+            digest=hashlib.sha256(body).digest(),
+        )
+    )
+    return {
+        "holder_ed25519_private": bytes([0x11]) * 32,
+        "holder": holder.peer_id,
+        "verifier": verifier.peer_id,
+        "swarm_id": derive_member_keys(b"a manifest").swarm_id,
+        "REQUEST_of_epoch_7": encode_fingerprint_message(Request(nonce_bytes, 7)),
+        "statement": statement,
+        "ANSWER": encode_fingerprint_message(Answer(sign1(holder, "fingerprint", statement), body)),
+        "DECLINE_0x0071": encode_fingerprint_message(Decline(nonce_bytes, 0x71)),
+    }
+
+
 def peer_record() -> Example:
     """A record, what is signed, and the message that carries it."""
     identity = Identity.from_seed(bytes([0x11]) * 32)
@@ -516,8 +524,6 @@ def round_window() -> Example:
 EXAMPLES: dict[str, Callable[[], Example]] = {
     "handshake-keys": handshake_keys,
     "handshake-messages": handshake_messages,
-    "cookie": cookie,
-    "version-negotiation": version_negotiation,
     "long-packets": long_packets,
     "short-packets": short_packets,
     "ack-frame": ack_frame,
@@ -527,6 +533,8 @@ EXAMPLES: dict[str, Callable[[], Example]] = {
     "merkle-tree": merkle_tree,
     "object-messages": object_messages,
     "wanted-ranks": wanted_ranks,
+    "fingerprint": fingerprint,
+    "manifest-fetch": manifest_fetch,
     "manifest-handshake": manifest_handshake,
     "peer-record": peer_record,
     "round-window": round_window,

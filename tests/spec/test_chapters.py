@@ -11,6 +11,15 @@ from typing import Any
 import pytest
 
 from quinkgl.wire.cbor import decode_untrusted
+from quinkgl.wire.messages.fetch import FetchRefused, Get, Piece, encode_fetch_message
+from quinkgl.wire.messages.fingerprint import (
+    Answer,
+    Decline,
+    Request,
+    Statement,
+    encode_fingerprint_message,
+    encode_statement,
+)
 from quinkgl.wire.messages.gossip import UpdateHeader, encode_update_header
 from quinkgl.wire.messages.manifest import Agree, Hello, Refuse, Terms, encode_manifest_message
 from quinkgl.wire.messages.membership import (
@@ -146,7 +155,24 @@ def test_the_manifest_schema_has_the_codec_s_keys() -> None:
     assert keys(encode_manifest_message(Hello(lasting, initiator=True))) == required | optional
     assert keys(encode_manifest_message(Agree())) == schema["agree"][0]
     assert keys(encode_manifest_message(Refuse(0, "", ""))) == schema["refuse"][0]
-    assert schema.keys() == {"hello", "agree", "refuse"}
+    assert schema.keys() == {"hello", "agree", "refuse", "get", "piece"}
+    assert keys(encode_fetch_message(Get(bytes(32), 0))) == schema["get"][0]
+    required, optional = schema["piece"]
+    assert keys(encode_fetch_message(Piece(0, 1, b"x"))) == required
+    assert keys(encode_fetch_message(Piece(0, 1, b"x", bytes(64)))) == required | optional
+    assert keys(encode_fetch_message(FetchRefused(0, ""))) == schema["refuse"][0]
+
+
+def test_the_fingerprint_schema_has_the_codec_s_keys() -> None:
+    schema = maps_of("fingerprint")
+    assert schema.keys() == {"request", "answer", "decline", "statement"}
+    required, optional = schema["request"]
+    assert keys(encode_fingerprint_message(Request(bytes(16)))) == required
+    assert keys(encode_fingerprint_message(Request(bytes(16), 0))) == required | optional
+    assert keys(encode_fingerprint_message(Answer(b"x", b"x"))) == schema["answer"][0]
+    assert keys(encode_fingerprint_message(Decline(bytes(16), 0))) == schema["decline"][0]
+    statement = Statement(bytes(32), bytes(32), bytes(32), bytes(16), 0, bytes(32))
+    assert keys(encode_statement(statement)) == schema["statement"][0]
 
 
 def test_the_membership_schema_has_the_codec_s_keys() -> None:

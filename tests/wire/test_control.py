@@ -79,7 +79,7 @@ def test_a_length_over_the_limit_is_refused_before_the_message_is_there():
     assert refusal(header) is ErrorCode.E_TOO_BIG
 
 
-@pytest.mark.parametrize("code", [4, 0x3F, 0xFF])
+@pytest.mark.parametrize("code", [0x0F, 0x3F, 0xFF])
 def test_unknown_channels_are_refused(code):
     assert refusal(bytes([code, 0, 0])) is ErrorCode.E_FRAME_UNKNOWN
 

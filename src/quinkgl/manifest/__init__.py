@@ -9,14 +9,20 @@ from __future__ import annotations
 from quinkgl.manifest.architecture import compute_arch_hash
 from quinkgl.manifest.compatibility import check_compatibility, check_model_fits, for_model
 from quinkgl.manifest.errors import ErrorName, FieldError, ManifestError
-from quinkgl.manifest.files import check_swarm_id, load_manifest_file
+from quinkgl.manifest.files import check_swarm_id, load_manifest_file, read_fetched_manifest
 from quinkgl.manifest.policy import (
     CollaborationPolicy,
     DataPolicy,
     PersonalizationPolicy,
     PrototypePolicy,
 )
-from quinkgl.manifest.signing import format_public_key, keygen, sign_manifest, verify_manifest
+from quinkgl.manifest.signing import (
+    format_public_key,
+    keygen,
+    sign_manifest,
+    signature_bytes,
+    verify_manifest,
+)
 from quinkgl.manifest.specs import (
     BootstrapPeer,
     ByzantineSpec,
@@ -53,6 +59,8 @@ __all__ = [
     "format_public_key",
     "keygen",
     "load_manifest_file",
+    "read_fetched_manifest",
     "sign_manifest",
+    "signature_bytes",
     "verify_manifest",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from quinkgl.manifest.canonical import MAX_FILE_BYTES
 from quinkgl.manifest.errors import ErrorName, ManifestError
-from quinkgl.manifest.signing import verify_manifest
+from quinkgl.manifest.signing import verify_manifest, with_signature
 from quinkgl.manifest.swarm_manifest import SwarmManifest
 
 
@@ -44,6 +44,27 @@ def load_manifest_file(
     return manifest
 
 
+def read_fetched_manifest(
+    data: bytes, signature: bytes | None, *, expected_swarm_id: str, unix_now: float | None = None
+) -> SwarmManifest:
+    """Read a manifest that came over the network: its canonical bytes, and the signature beside them.
+
+    Args:
+        data: the canonical bytes, trusted in no way.
+        signature: the creator's, 64 bytes, or None for an unsigned manifest.
+        expected_swarm_id: the id (hex) that was asked for; other bytes of the same meaning have another.
+        unix_now: the current unix time, to refuse an expired manifest; None does not look at the expiry.
+
+    Raises:
+        ManifestError: not a manifest, not the one that was asked for, or a signature that does not verify.
+    """
+    manifest = SwarmManifest.from_json(data, unix_now=unix_now)
+    manifest = with_signature(manifest, signature)
+    check_swarm_id(manifest, expected_swarm_id)
+    _check_signature(manifest)
+    return manifest
+
+
 def _check_signature(manifest: SwarmManifest) -> None:
     if manifest.signature is not None and not verify_manifest(manifest):
         raise ManifestError(
@@ -51,7 +72,7 @@ def _check_signature(manifest: SwarmManifest) -> None:
             {
                 "field": "signature",
                 "reason": f"does not verify under {manifest.creator_pubkey}",
-                "hint": "the file was changed after signing; get it from its creator again",
+                "hint": "it was changed after signing; get it from its creator again",
             },
         )
 

@@ -90,6 +90,18 @@ def sign_manifest(manifest: SwarmManifest, private_key_pem: bytes) -> SwarmManif
     return replace(unsigned, signature=_PREFIX + private.sign(unsigned.canonical_bytes()).hex())
 
 
+def signature_bytes(manifest: SwarmManifest) -> bytes | None:
+    """Return the signature as the 64 raw bytes that travel beside the canonical bytes; None without one."""
+    if manifest.signature is None:
+        return None
+    return bytes.fromhex(manifest.signature.removeprefix(_PREFIX))
+
+
+def with_signature(manifest: SwarmManifest, signature: bytes | None) -> SwarmManifest:
+    """Return a copy with a signature that came beside its bytes; whether it verifies is not looked at."""
+    return replace(manifest, signature=None if signature is None else _PREFIX + signature.hex())
+
+
 def verify_manifest(manifest: SwarmManifest) -> bool:
     """Return whether the manifest carries a signature of its `creator_pubkey` over its canonical bytes.
 

@@ -1,8 +1,8 @@
 """Swarm: the one object that a driver drives.
 
-It composes the transport's endpoint with the protocol's machines (manifest handshake, membership, gossip) and
-is the only place that knows them all. It hands opaque update bytes and a signed header up, and takes them
-down.
+It composes the transport's endpoint with the protocol's machines (manifest handshake, membership, gossip,
+fingerprints) and is the only place that knows them all. It hands opaque update bytes and a signed header up,
+and takes them down. ``ManifestFetcher`` is what a joiner drives before it has the manifest.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from quinkgl.swarm.events import (
     Capabilities,
     ConnectFailed,
+    FingerprintNotReceived,
+    FingerprintReceived,
     PeerConnected,
     PeerDisconnected,
     PeerRefused,
@@ -22,12 +24,26 @@ from quinkgl.swarm.events import (
     UpdateNotDelivered,
     UpdateReceived,
 )
+from quinkgl.swarm.manifest_fetcher import (
+    FetchFailed,
+    ManifestFetched,
+    ManifestFetcher,
+    ManifestFetcherEvent,
+    ManifestNotFetched,
+)
 from quinkgl.swarm.swarm import Swarm
 from quinkgl.transport import Transmit
 
 __all__ = [
     "Capabilities",
     "ConnectFailed",
+    "FetchFailed",
+    "FingerprintNotReceived",
+    "FingerprintReceived",
+    "ManifestFetched",
+    "ManifestFetcher",
+    "ManifestFetcherEvent",
+    "ManifestNotFetched",
     "PeerConnected",
     "PeerDisconnected",
     "PeerRefused",

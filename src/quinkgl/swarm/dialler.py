@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sized
 
 from quinkgl.protocol.membership import Membership
 from quinkgl.swarm.events import ConnectFailed, SwarmConfig, SwarmEvent
@@ -25,8 +26,15 @@ class Dialler:
     """
 
     def __init__(
-        self, endpoint: Endpoint, membership: Membership, config: SwarmConfig, events: deque[SwarmEvent]
+        self,
+        endpoint: Endpoint,
+        membership: Membership,
+        config: SwarmConfig,
+        events: deque[SwarmEvent],
+        strangers: Sized = (),
     ) -> None:
+        """``strangers`` has the sessions that are no member's and so are no company."""
+        self._strangers = strangers
         self._endpoint = endpoint
         self._membership = membership
         self._config = config
@@ -45,7 +53,7 @@ class Dialler:
 
     def on_discovered(self, peer: bytes, addresses: tuple[Address, ...], *, now: float) -> None:
         """Call a peer that others told of, while there is need for neighbours."""
-        wanted = len(self._endpoint.peers()) < self._config.target_peers
+        wanted = self._company() < self._config.target_peers
         if wanted and peer not in self._untried and self._endpoint.address_of(peer) is None:
             self._untried[peer] = addresses
             self._call_next(peer, now)
@@ -67,7 +75,7 @@ class Dialler:
 
     def plan_redial(self, *, now: float) -> None:
         """Nobody may be left: then call the given addresses again after a while."""
-        if self._given and not self._endpoint.peers() and self.redial_at is None:
+        if self._given and not self._company() and self.redial_at is None:
             self.redial_at = now + self._config.redial_s
 
     def handle_timer(self, *, now: float) -> None:
@@ -75,9 +83,13 @@ class Dialler:
         if self.redial_at is None or self.redial_at > now:
             return
         self.redial_at = None
-        if not self._endpoint.peers():
+        if not self._company():
             for address, expected_peer in self._given.items():
                 self._endpoint.connect(address, expected_peer=expected_peer, now=now)
+
+    def _company(self) -> int:
+        """How many sessions there are with members, or with what may prove to be one."""
+        return len(self._endpoint.peers()) - len(self._strangers)
 
     def _call_next(self, peer: bytes, now: float) -> None:
         untried = self._untried.pop(peer, ())

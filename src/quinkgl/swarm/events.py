@@ -36,6 +36,8 @@ class SwarmConfig:
     offer_interval_s: float = LIMITS.offer_interval_s
     offer_burst: int = LIMITS.offer_burst
     """Offers taken from one peer: a burst, then one an interval (0 for no limit)."""
+    serve_manifest: bool = True
+    """Give the manifest to whoever has the swarm's id, and the join secret where there is one."""
 
 
 @dataclass(slots=True)
@@ -48,6 +50,8 @@ class SwarmStats(EndpointStats):
     updates_received: int = 0
     updates_sent: int = 0
     """Updates that a peer has confirmed to have whole."""
+    manifests_served: int = 0
+    """Strangers who were given the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,26 @@ class UpdateNotDelivered:
 
 
 @dataclass(frozen=True, slots=True)
+class FingerprintReceived:
+    """``peer`` signed this body, of its data epoch ``epoch``, for us and for our request of just now.
+
+    That proves freshness and audience; that the body describes any data is the peer's word.
+    """
+
+    peer: bytes
+    body: bytes
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class FingerprintNotReceived:
+    """``peer`` showed no fingerprint; how much its data have in common with ours is unknown."""
+
+    peer: bytes
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
 class SwarmClosed:
     """Everything is said and every session over; no other event follows."""
 
@@ -142,5 +166,7 @@ SwarmEvent = (
     | UpdateReceived
     | UpdateDelivered
     | UpdateNotDelivered
+    | FingerprintReceived
+    | FingerprintNotReceived
     | SwarmClosed
 )

@@ -22,6 +22,7 @@ from quinkgl.swarm.counts import Counts
 from quinkgl.swarm.deliveries import Deliveries
 from quinkgl.swarm.dialler import Dialler
 from quinkgl.swarm.events import PeerConnected, PeerDisconnected, PeerRefused, PeerView, SwarmEvent
+from quinkgl.swarm.fingerprints import Fingerprints
 from quinkgl.transport import ConnectionEstablished, ConnectionLost, Endpoint
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
@@ -54,6 +55,7 @@ class Sessions:
         membership: Membership,
         gossip: Gossip,
         deliveries: Deliveries,
+        fingerprints: Fingerprints,
         dialler: Dialler,
         events: deque[SwarmEvent],
         counts: Counts,
@@ -63,6 +65,7 @@ class Sessions:
         self._membership = membership
         self._gossip = gossip
         self._deliveries = deliveries
+        self._fingerprints = fingerprints
         self._dialler = dialler
         self._events = events
         self._counts = counts
@@ -109,6 +112,7 @@ class Sessions:
         neighbour = self._neighbours.pop(event.peer)
         self._counts.add(neighbour.handshake.stats.dropped)
         self._deliveries.close(event.peer, event.code)
+        self._fingerprints.close(event.peer, event.code)
         if neighbour.connected:
             self._membership.peer_disconnected(event.peer, now=now)
             self._gossip.peer_disconnected(event.peer, now=now)
@@ -158,6 +162,8 @@ class Sessions:
             )
         elif channel is Channel.MEMBERSHIP:
             self._membership.receive_message(peer, data, now=now)
+        elif channel is Channel.FINGERPRINT:
+            self._fingerprints.receive_message(peer, data, now=now)
         else:
             self._gossip.receive_message(peer, data, now=now)
 
@@ -178,6 +184,7 @@ class Sessions:
     def _on_agreed(self, peer: bytes, neighbour: Neighbour, now: float) -> None:
         neighbour.connected = True
         self._deliveries.open(peer)
+        self._fingerprints.open(peer, now=now)
         self._membership.peer_connected(peer, neighbour.record or None, now=now)
         self._gossip.peer_connected(peer, now=now)
         self._events.append(PeerConnected(peer, neighbour.address, neighbour.incoming))

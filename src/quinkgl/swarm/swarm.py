@@ -9,8 +9,8 @@ from dataclasses import fields
 from typing import Any
 
 from quinkgl.crypto.identity import Identity
-from quinkgl.crypto.psk import derive_member_keys
-from quinkgl.manifest import SwarmManifest, check_model_fits
+from quinkgl.crypto.psk import Mode, derive_fetch_keys, derive_member_keys
+from quinkgl.manifest import SwarmManifest, check_model_fits, signature_bytes
 from quinkgl.protocol.gossip import Gossip
 from quinkgl.protocol.manifest_handshake import Terms
 from quinkgl.protocol.membership import Membership
@@ -25,6 +25,8 @@ from quinkgl.swarm.events import (
     SwarmEvent,
     SwarmStats,
 )
+from quinkgl.swarm.fetchers import Fetchers
+from quinkgl.swarm.fingerprints import Fingerprints
 from quinkgl.swarm.sessions import Sessions
 from quinkgl.swarm.updates import Updates
 from quinkgl.transport import (
@@ -84,6 +86,7 @@ class Swarm(Exclusive):
         self._config = config if config is not None else SwarmConfig()
         self._rng = rng if rng is not None else random.SystemRandom()
         keys = derive_member_keys(manifest.canonical_bytes(), join_secret)
+        fetch_keys = derive_fetch_keys(keys.swarm_id, join_secret)
         self.swarm_id = keys.swarm_id
         self.peer_id = identity.peer_id
         self._now = now
@@ -91,6 +94,7 @@ class Swarm(Exclusive):
         self._endpoint = Endpoint(
             identity=identity,
             keys=keys,
+            also_keys=(fetch_keys,) if self._config.serve_manifest else (),
             rng=self._rng,
             now=now,
             config=self._config.endpoint,
@@ -107,19 +111,37 @@ class Swarm(Exclusive):
             offer_interval_s=self._config.offer_interval_s,
             offer_burst=self._config.offer_burst,
         )
-        if state is not None:
-            self._membership.restore(state["membership"], now=now)
-            self._gossip.restore(state["gossip"], now=now)
         self._events: deque[SwarmEvent] = deque()
         self._counts = Counts()
         self._deliveries = Deliveries(self._endpoint, self._events)
-        self._dialler = Dialler(self._endpoint, self._membership, self._config, self._events)
+        self._fetchers = Fetchers(
+            self._endpoint,
+            self.swarm_id,
+            manifest.canonical_bytes(),
+            signature_bytes(manifest),
+            counts=self._counts,
+            now=now,
+        )
+        self._fingerprints = Fingerprints(
+            identity,
+            self.swarm_id,
+            endpoint=self._endpoint,
+            events=self._events,
+            counts=self._counts,
+            rng=self._rng,
+        )
+        self._dialler = Dialler(
+            self._endpoint, self._membership, self._config, self._events, strangers=self._fetchers
+        )
+        if state is not None:
+            self._restore(state, now)
         self._sessions = Sessions(
             _terms(manifest, capabilities, self.swarm_id, self._config.max_object_bytes),
             endpoint=self._endpoint,
             membership=self._membership,
             gossip=self._gossip,
             deliveries=self._deliveries,
+            fingerprints=self._fingerprints,
             dialler=self._dialler,
             events=self._events,
             counts=self._counts,
@@ -206,6 +228,36 @@ class Swarm(Exclusive):
         self._settle()
 
     @exclusive
+    def set_fingerprint(self, body: bytes, epoch: int, *, now: float) -> None:
+        """Release the fingerprint of a data epoch, which every peer that asks is shown from now on.
+
+        An epoch has one body for ever; see :meth:`state`. LocalProtocolError for another body, an epoch that
+        is over, or a body beyond ``fingerprint_bytes``.
+        """
+        self._fingerprints.shelf.put(body, epoch)
+        self._clock(now)
+        self._settle()
+
+    @exclusive
+    def withhold_fingerprint(self, *, budget_spent: bool, now: float) -> None:
+        """Show no fingerprint from now on: the privacy budget is spent, or there is none to offer."""
+        self._fingerprints.shelf.take_away(budget_spent=budget_spent)
+        self._clock(now)
+        self._settle()
+
+    @exclusive
+    def request_fingerprint(self, peer: bytes, *, epoch: int | None = None, now: float) -> bool:
+        """Ask a peer for its fingerprint, of one data epoch where that matters.
+
+        Answered by FingerprintReceived or FingerprintNotReceived. False where the peer is not connected, or
+        was asked before and has not answered yet.
+        """
+        asked = self._fingerprints.request(peer, epoch, now=max(now, self._now))
+        self._clock(now)
+        self._settle()
+        return asked
+
+    @exclusive
     def set_unix_time(self, unix_now: float, *, now: float) -> None:
         """Tell the wall-clock time again, after the system's clock was set."""
         self._gossip.set_unix_time(unix_now, now=max(now, self._now))  # raises for an impossible time
@@ -254,7 +306,9 @@ class Swarm(Exclusive):
         endpoint = self._endpoint.stats
         copied = {item.name: getattr(endpoint, item.name) for item in fields(EndpointStats)}
         dropped = dict(endpoint.dropped)
-        live = [handshake.stats.dropped for handshake in self._sessions.handshakes()]
+        live = [machine.stats.dropped for machine in self._sessions.handshakes()]
+        live += [machine.stats.dropped for machine in self._fetchers.machines()]
+        live += [machine.stats.dropped for machine in self._fingerprints.machines()]
         parts = (self._membership.stats.dropped, self._gossip.stats.dropped, self._counts.dropped, *live)
         for part in parts:
             for reason, count in part.items():
@@ -263,15 +317,22 @@ class Swarm(Exclusive):
             dropped["discovered_peer_unreachable"] = self._dialler.unreachable
         copied["dropped"] = dropped
         return SwarmStats(
-            **copied, updates_received=self._updates.received, updates_sent=self._deliveries.delivered
+            **copied,
+            updates_received=self._updates.received,
+            updates_sent=self._deliveries.delivered,
+            manifests_served=self._fetchers.served,
         )
 
     def state(self) -> dict[str, Any]:
         """Return what must survive a restart, as plain values.
 
-        Record number, anchors, accepted rounds, roots seen.
+        Record number, anchors, accepted rounds, roots seen, the data epoch whose fingerprint was released.
         """
-        return {"membership": self._membership.state(), "gossip": self._gossip.state()}
+        return {
+            "membership": self._membership.state(),
+            "gossip": self._gossip.state(),
+            "fingerprint": self._fingerprints.shelf.state(),
+        }
 
     # Input
 
@@ -332,6 +393,8 @@ class Swarm(Exclusive):
             for drain in (
                 self._drain_endpoint,
                 self._sessions.drain,
+                self._fetchers.drain,
+                self._fingerprints.drain,
                 self._drain_membership,
                 self._updates.drain,
             ):
@@ -349,12 +412,20 @@ class Swarm(Exclusive):
 
     def _on_endpoint_event(self, event: EndpointEvent, now: float) -> None:
         match event:
+            case ConnectionEstablished(mode=Mode.FETCH):
+                self._fetchers.open(event.peer, now=now)
             case ConnectionEstablished():
                 self._sessions.on_established(event, now=now, unix_now=now + self._unix_offset_s)
+            case ConnectionLost() if event.peer in self._fetchers:
+                self._fetchers.close(event.peer)
             case ConnectionLost():
                 self._sessions.on_lost(event, now=now)
             case ConnectFailed(address, expected, code, reason):
                 self._dialler.on_failed(address, expected, code, reason, now=now)
+            case MessageReceived(peer, channel, data) if peer in self._fetchers:
+                self._fetchers.on_message(peer, channel, data, now=now)
+            case OfferReceived(peer) if peer in self._fetchers:
+                self._fetchers.on_offer(peer, now=now)
             case MessageReceived(peer, channel, data):
                 self._sessions.on_message(peer, channel, data, now=now)
             case OfferReceived() | ObjectArrived() | ObjectSent() | TransferFailed():
@@ -375,6 +446,12 @@ class Swarm(Exclusive):
 
     # Common
 
+    def _restore(self, state: Mapping[str, Any], now: float) -> None:
+        self._membership.restore(state["membership"], now=now)
+        self._gossip.restore(state["gossip"], now=now)
+        if "fingerprint" in state:  # a state of before there were any has none
+            self._fingerprints.shelf.restore(state["fingerprint"])
+
     def _check_open(self) -> None:
         if self._closing:
             raise LocalProtocolError(ErrorCode.E_USAGE, "the swarm is closing", layer="swarm")
@@ -390,7 +467,14 @@ class Swarm(Exclusive):
     def _machines(self) -> list[Any]:
         if self._closing:
             return [self._endpoint]
-        return [self._endpoint, self._membership, self._gossip, *self._sessions.handshakes()]
+        return [
+            self._endpoint,
+            self._membership,
+            self._gossip,
+            *self._sessions.handshakes(),
+            *self._fetchers.machines(),
+            *self._fingerprints.machines(),
+        ]
 
     def _next_deadline(self) -> tuple[float, str] | None:
         if self._events:

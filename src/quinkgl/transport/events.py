@@ -38,7 +38,6 @@ class ConnectionEstablished:
     observed_address: Address | None
     mode: Mode
     swarm_id: bytes
-    version: int
 
 
 @dataclass(frozen=True, slots=True)

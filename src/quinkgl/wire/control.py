@@ -23,6 +23,7 @@ class Channel(IntEnum):
     MANIFEST = 1
     MEMBERSHIP = 2
     GOSSIP = 3
+    FINGERPRINT = 4
 
 
 def is_grease(code: int) -> bool:

@@ -27,8 +27,6 @@ class Limits:
     half_open_per_prefix: int
     init_rate_per_prefix_per_s: int
     init_rate_total_per_s: int
-    stateless_answers: int
-    version_negotiations_per_s: int
     handshake_retries: int
     handshake_timeout_s: float
     handshake_total_s: float
@@ -53,6 +51,9 @@ class Limits:
     reason_bytes: int
     manifest_bytes: int
     manifest_handshake_timeout_s: float
+    manifest_fetch_timeout_s: float
+    manifest_fetches: int
+    manifest_fetch_interval_s: float
     object_bytes: int
     leaf_bytes: int
     transfers_in_per_peer: int
@@ -93,6 +94,7 @@ class Limits:
     equivocation_proofs: int
     fingerprint_bytes: int
     fingerprint_requests_per_hour: int
+    fingerprint_timeout_s: float
     punch_probes: int
     candidate_pairs: int
     punch_timeout_s: float
@@ -155,6 +157,8 @@ class Constants:
     grease_base: int
     grease_step: int
     first_ignorable_key: int
+    manifest_piece_bytes: int
+    fingerprint_nonce_bytes: int
 
 
 _Record = TypeVar("_Record", Limits, Constants)
