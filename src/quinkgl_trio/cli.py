@@ -14,6 +14,7 @@ from quinkgl._exports import EXTRAS
 from quinkgl.cli import Command, Context, run_cli
 from quinkgl_trio.demo.flags import configure_demo
 from quinkgl_trio.run_flags import configure_run
+from quinkgl_trio.transfer_flags import configure_receive, configure_send
 
 _THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -35,6 +36,20 @@ def _demo(context: Context) -> int:
     return demo(context)
 
 
+def _send(context: Context) -> int:
+    with _extras_explained():
+        from quinkgl_trio.transfer_send import send
+
+    return send(context)
+
+
+def _receive(context: Context) -> int:
+    with _extras_explained():
+        from quinkgl_trio.transfer_receive import receive
+
+    return receive(context)
+
+
 @contextmanager
 def _extras_explained() -> Iterator[None]:
     """Turn a missing package of an extra into an ImportError that says how to install it."""
@@ -53,6 +68,8 @@ COMMANDS: Final = (
     Command(
         "demo", "Start several peers on this machine and watch them learn together.", configure_demo, _demo
     ),
+    Command("send", "Offer a file to whoever gets its ticket.", configure_send, _send),
+    Command("receive", "Receive the file of a ticket.", configure_receive, _receive),
 )
 
 

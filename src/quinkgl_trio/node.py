@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -32,9 +31,10 @@ from quinkgl_trio.checkpointing import SavedNode, load_latest
 from quinkgl_trio.driver import UdpDriver, open_swarm
 from quinkgl_trio.history import RoundReport, RunSummary
 from quinkgl_trio.learner import Learner
+from quinkgl_trio.listening import reachable_addresses
 from quinkgl_trio.network import JoinError, Network
 from quinkgl_trio.rounds import RoundLoop
-from quinkgl_trio.sockets import BoundSocket, bind_udp, is_wildcard, local_host_towards
+from quinkgl_trio.sockets import BoundSocket, bind_udp
 from quinkgl_trio.strategies import check_matches, make_aggregation, make_topology
 from quinkgl_trio.training import TrainingPlan
 
@@ -298,7 +298,7 @@ class Node:
         with _bound(self._listen) as bound:
             family = bound.socket.family
             bootstrap = [(target, await target.resolve(family)) for target in self._targets]
-            reachable = self._advertise or _reachable_addresses(bound, [address for _, address in bootstrap])
+            reachable = self._advertise or reachable_addresses(bound, [address for _, address in bootstrap])
             swarm = self._make_swarm(reachable)
             live: _Live | None = None
             try:
@@ -558,14 +558,3 @@ def _check_labels(manifest: SwarmManifest, data: Dataset) -> None:
 
 def _bound(listen: Address | BoundSocket) -> BoundSocket:
     return listen if isinstance(listen, BoundSocket) else bind_udp(listen)
-
-
-def _reachable_addresses(bound: BoundSocket, bootstrap: Sequence[Address]) -> tuple[Address, ...]:
-    """Where others may reach a node that is bound here."""
-    host, port = bound.address
-    if not is_wildcard(host):
-        return (bound.address,)
-    families = (socket.AF_INET6, socket.AF_INET) if host == "::" else (socket.AF_INET,)
-    towards: Sequence[Address | None] = bootstrap or [None]
-    hosts = [local_host_towards(remote, family=family) for remote in towards for family in families]
-    return tuple((host, port) for host in dict.fromkeys(hosts) if host is not None)

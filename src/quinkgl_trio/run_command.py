@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import signal
 import stat
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 import trio
 
@@ -18,10 +17,11 @@ from quinkgl.cli import CliError, Context, ExitCode
 from quinkgl.manifest import ManifestError
 from quinkgl.observability import RuntimeEvent
 from quinkgl.storage import CheckpointError
-from quinkgl.wire.addresses import Address, format_address, parse_address
+from quinkgl.wire.addresses import parse_address
 from quinkgl.wire.errors import ErrorCode
 from quinkgl_trio.background import background
 from quinkgl_trio.bootstrap import PeerTarget, parse_host_port
+from quinkgl_trio.listening import bind_listener, flag_value
 from quinkgl_trio.network import JoinError
 from quinkgl_trio.node import GossipConfig, Node
 from quinkgl_trio.run_setup import (
@@ -35,10 +35,7 @@ from quinkgl_trio.run_setup import (
     training_plan,
 )
 from quinkgl_trio.signals import exit_code_for, signals_to
-from quinkgl_trio.sockets import BoundSocket, bind_udp
 from quinkgl_trio.views import View, make_view
-
-ValueT = TypeVar("ValueT")
 
 _JOIN_TIMEOUT_S: Final = 30.0
 _PATIENCE_S: Final = 10.0
@@ -56,16 +53,16 @@ def run(context: Context) -> int:
     """
     args = context.args
     _check_stdin(args)
-    targets = [_flag("--peer", text, PeerTarget.parse) for text in args.peer or ()]
-    listen = _flag("--listen", args.listen, parse_host_port)
-    advertise = [_flag("--advertise", text, parse_address) for text in args.advertise or ()]
+    targets = [flag_value("--peer", text, PeerTarget.parse) for text in args.peer or ()]
+    listen = flag_value("--listen", args.listen, parse_host_port)
+    advertise = [flag_value("--advertise", text, parse_address) for text in args.advertise or ()]
     secret = read_secret(args.join_secret_file)
     manifest = read_manifest(args)
     plan = training_plan(args, manifest)
     identity = read_identity(args)
     data = read_data(args)
     model = build_model(args, manifest, data, identity.identity)
-    with _bind(listen) as bound:
+    with bind_listener(listen) as bound:
         try:
             node = Node(
                 manifest=manifest or manifest_from_flags(args, model, data.train),
@@ -161,13 +158,6 @@ def _check_stdin(args: argparse.Namespace) -> None:
             raise CliError("--stop-when-stdin-closes needs a pipe as standard input", ExitCode.IO)
 
 
-def _flag(name: str, text: str, parse: Callable[[str], ValueT]) -> ValueT:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise CliError(f"{name}: {error}", ExitCode.IO) from error
-
-
 def _gossip(args: argparse.Namespace) -> GossipConfig:
     timeout_s: float | None = args.join_timeout
     if timeout_s is None and args.peer:
@@ -182,20 +172,6 @@ def _gossip(args: argparse.Namespace) -> GossipConfig:
         alone_ok=args.alone_ok,
         offer_interval_s=args.offer_interval,
     )
-
-
-def _bind(address: Address) -> BoundSocket:
-    host, port = address
-    try:
-        return bind_udp(address)
-    except OSError as error:
-        reasons = {
-            errno.EADDRINUSE: f"port {port} on {host} is in use",
-            errno.EACCES: f"binding port {port} on {host} is not permitted",
-            errno.EADDRNOTAVAIL: f"{host} is no address of this machine",
-        }
-        reason = reasons.get(error.errno or 0, f"cannot bind {format_address(address)}: {error.strerror}")
-        raise CliError(f"--listen: {reason}", ExitCode.IO) from error
 
 
 def _join_exit(error: JoinError) -> ExitCode:
