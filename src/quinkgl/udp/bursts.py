@@ -222,7 +222,7 @@ class BurstSocket:
             if length < 0:
                 continue
             total += length
-            fits = segment == size or segment == length < size
+            fits = segment == size or 0 < length == segment < size
             if fits and raw == source and end + length <= stop:
                 end += length
             else:
