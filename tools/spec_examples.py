@@ -16,13 +16,14 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from quinkgl.crypto.cookie import mac2, seal_cookie
 from quinkgl.crypto.cose import sign1
 from quinkgl.crypto.identity import Identity, signature_label
 from quinkgl.crypto.keys import KeySource
 from quinkgl.crypto.mac import mac1
 from quinkgl.crypto.noise import HandshakeState
 from quinkgl.crypto.packet_keys import PacketKeys, nonce
-from quinkgl.crypto.psk import derive_member_keys
+from quinkgl.crypto.psk import derive_member_keys, hkdf_expand
 from quinkgl.protocol.records import issue_record
 from quinkgl.protocol.update_gate import Admitted, judge_round
 from quinkgl.transport import merkle
@@ -48,6 +49,7 @@ from quinkgl.wire.messages.manifest import Agree, Hello, Refuse, Terms, encode_m
 from quinkgl.wire.messages.membership import Records, encode_membership_message, encode_record
 from quinkgl.wire.messages.objects import Cancel, Done, Offer, Want, encode_object_message
 from quinkgl.wire.messages.session import HandshakePayload, TransportParameters, encode_handshake_payload
+from quinkgl.wire.packets import split_init_untrusted
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = ROOT / "spec"
@@ -231,6 +233,44 @@ def handshake_messages() -> Example:
         "h_of_the_session": shake.session.handshake_hash,
         "initiator_key": shake.initiator_key,
         "responder_key": shake.responder_key,
+    }
+
+
+def cookie() -> Example:
+    """A COOKIE for the INIT of that handshake, and the mac2 that proves it."""
+    shake = Handshake()
+    init = split_init_untrusted(shake.long_packets()[0])
+    if init is None:
+        raise SystemExit("spec_examples: the INIT is too short")
+    value, random_bytes = bytes([0x77]) * 16, bytes([0x88]) * 16
+    sealed = seal_cookie(shake.keys.mac1_key, random_bytes, value, init.mac1)
+    packet = packets.encode_cookie(
+        version=packets.VERSION, destination_id=shake.initiator_id, nonce=random_bytes, sealed=sealed
+    )
+    return {
+        "cookie": value,
+        "nonce": random_bytes,
+        "key": hkdf_expand(shake.keys.mac1_key, b"qgl1 cookie" + random_bytes),
+        "mac1_of_the_INIT": init.mac1,
+        "sealed": sealed,
+        "COOKIE": packet,
+        "mac2": mac2(value, init.head, init.mac1, init.tail),
+    }
+
+
+def version_negotiation() -> Example:
+    """A VERNEG for that INIT."""
+    init = Handshake().long_packets()[0]
+    versions = (3, packets.grease_version(0x1234))
+    return {
+        "first_21_bytes_of_the_INIT": init[:21],
+        "version_spoken": versions[0],
+        "GREASE_version": versions[1].to_bytes(4, "big"),
+        "VERNEG": packets.encode_version_negotiation(
+            destination_id=Handshake.initiator_id,
+            source_id=Handshake.first_destination_id,
+            versions=versions,
+        ),
     }
 
 
@@ -524,6 +564,8 @@ def round_window() -> Example:
 EXAMPLES: dict[str, Callable[[], Example]] = {
     "handshake-keys": handshake_keys,
     "handshake-messages": handshake_messages,
+    "cookie": cookie,
+    "version-negotiation": version_negotiation,
     "long-packets": long_packets,
     "short-packets": short_packets,
     "ack-frame": ack_frame,

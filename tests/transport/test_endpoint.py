@@ -124,7 +124,7 @@ def test_both_sides_are_told_who_is_there():
     pair.a.machine.set_record(b"record of a")
     pair.b.machine.set_record(b"record of b")
     pair.connect()
-    keys = {"mode": Mode.MEMBER, "swarm_id": MEMBER.swarm_id}
+    keys = {"mode": Mode.MEMBER, "swarm_id": MEMBER.swarm_id, "version": 1}
     assert pair.a.events == [
         ConnectionEstablished(pair.id_b, B, incoming=False, record=b"record of b", observed_address=A, **keys)
     ]
@@ -309,7 +309,7 @@ def test_mac1_is_checked_before_anything_is_remembered_or_computed():
 def test_every_changed_byte_of_an_init_meets_silence():
     peer = ScriptedPeer()
     genuine = peer.init()
-    for position in [*range(LONG_HEADER_BYTES + 16), *range(53, 120), len(genuine) - 1]:
+    for position in [0, *range(5, LONG_HEADER_BYTES + 16), *range(53, 120), len(genuine) - 1]:
         endpoint = make_endpoint(1)
         changed = bytearray(genuine)
         changed[position] ^= 0x01
@@ -330,7 +330,10 @@ def test_datagrams_that_are_not_ours_are_counted_by_reason():
         (b"\x50" + bytes(60), "unknown_connection"),
         (b"\xc0\x00", "E_PROTOCOL"),
         (init[:1100], "E_PROTOCOL"),
-        (init[:1] + b"\x00\x00\x00\x02" + init[5:], "E_VERSION"),
+        (init[:1] + b"\x00\x00\x00\x02" + init[5:1100], "E_VERSION"),
+        (init[:1] + b"\x00\x00\x00\x00" + init[5:], "E_PROTOCOL"),
+        (b"\xc4" + bytes(30), "E_PROTOCOL"),
+        (b"\xc4" + bytes(20) + b"\x01" + bytes(4), "unknown_connection"),
     ]
     expected: dict[str, int] = {}
     for data, reason in cases:
@@ -378,15 +381,28 @@ def address(network: int, host: int = 1) -> Address:
     return (f"10.{network // 256}.{network % 256}.{host}", 4000)
 
 
+def proven(endpoint, peer: ScriptedPeer, source: Address, now: float = 0.0) -> list[bytes]:
+    """Answers to an INIT whose sender shows that it is at its address, if it is asked to."""
+    answers = answer_to(endpoint, peer.init(), source, now)
+    if [long_type(data) for data in answers] != [LongType.COOKIE]:
+        return answers
+    return answer_to(endpoint, peer.init(cookie=peer.cookie(answers[0])), source, now)
+
+
 def test_half_open_handshakes_are_bounded_and_forgotten_in_time():
     endpoint = make_endpoint(1)
+    seconds = LIMITS.half_open // LIMITS.init_rate_total_per_s + 1
     for network in range(LIMITS.half_open):
-        assert len(answer_to(endpoint, ScriptedPeer(network).init(), address(network))) == 1
+        now = float(network % seconds)
+        (answer,) = proven(endpoint, ScriptedPeer(network), address(network), now)
+        assert long_type(answer) is LongType.RESP
     late = ScriptedPeer(9999)
-    assert answer_to(endpoint, late.init(), address(9999)) == []
+    assert proven(endpoint, late, address(9999), seconds) == []
     assert endpoint.stats.dropped == {"half_open_full": 1}
-    endpoint.handle_timer(now=LIMITS.half_open_lifetime_s)
-    assert len(answer_to(endpoint, late.init(), address(9999), now=LIMITS.half_open_lifetime_s)) == 1
+    endpoint.handle_timer(now=seconds + LIMITS.half_open_lifetime_s)
+    assert (
+        len(answer_to(endpoint, late.init(), address(9999), now=seconds + LIMITS.half_open_lifetime_s)) == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -396,10 +412,12 @@ def test_half_open_handshakes_are_bounded_and_forgotten_in_time():
 def test_half_open_handshakes_of_one_network_are_bounded(prefix, other):
     endpoint = make_endpoint(1)
     for host in range(LIMITS.half_open_per_prefix):
-        assert len(answer_to(endpoint, ScriptedPeer(host).init(), (prefix.format(host), 4000))) == 1
-    assert answer_to(endpoint, ScriptedPeer(100).init(), (prefix.format(99), 4000)) == []
+        (answer,) = proven(endpoint, ScriptedPeer(host), (prefix.format(host), 4000))
+        assert long_type(answer) is LongType.RESP
+    assert proven(endpoint, ScriptedPeer(100), (prefix.format(99), 4000)) == []
     assert endpoint.stats.dropped == {"half_open_full": 1}
-    assert len(answer_to(endpoint, ScriptedPeer(101).init(), other)) == 1
+    (answer,) = answer_to(endpoint, ScriptedPeer(101).init(), other)
+    assert long_type(answer) is LongType.RESP
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -909,5 +927,6 @@ def test_mutated_datagrams_of_real_handshakes_and_sessions_change_nothing(mutati
         endpoint.receive_datagram(bytes(data), B if which == 0 else A, now=endpoint.now)
         events, sent = drain(endpoint, endpoint.now)
         assert events == []
-        assert all(long_type(bytes(transmit.data)) is LongType.RESP for transmit in sent)
+        answers = {long_type(bytes(transmit.data)) for transmit in sent}
+        assert answers <= {LongType.RESP, LongType.VERSION_NEGOTIATION}
     assert len(endpoint.peers()) == 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from quinkgl.crypto.cookie import mac2, open_cookie_untrusted
 from quinkgl.crypto.identity import Identity
 from quinkgl.crypto.keys import KeySource
 from quinkgl.crypto.mac import mac1
@@ -25,6 +26,8 @@ from quinkgl.wire.packets import (
     BULK_BIT,
     BULK_HEADER,
     CONNECTION_ID_BYTES,
+    COOKIE_NONCE_BYTES,
+    LONG_HEADER_BYTES,
     MAC_BYTES,
     SHORT_HEADER,
     VERSION,
@@ -151,6 +154,8 @@ class ScriptedPeer:
         identity: Identity | None = None,
         parameters: TransportParameters | None = None,
         record: bytes = b"",
+        version: int = VERSION,
+        versions: tuple[int, ...] = (VERSION,),
     ) -> None:
         rng = _seeded(f"scripted {seed}")
         self._source = KeySource.insecure_deterministic(rng)
@@ -169,7 +174,8 @@ class ScriptedPeer:
         self.next_number = 0
         self.received: list[int] = []
         """Numbers of the packets that were opened, in order of arrival."""
-        self.initiator = Initiator(self.party, self._source, VERSION, (VERSION,))
+        self.versions = versions
+        self.initiator = Initiator(self.party, self._source, version, versions)
         self._session: Session | None = None
 
     @property
@@ -186,28 +192,41 @@ class ScriptedPeer:
 
     # The handshake
 
-    def init(self, *, source_id: bytes | None = None, mac_key: bytes | None = None) -> bytes:
-        """Return an INIT datagram."""
+    def init(
+        self, *, source_id: bytes | None = None, mac_key: bytes | None = None, cookie: bytes = b""
+    ) -> bytes:
+        """Return an INIT datagram, with the proof of a cookie if one is given."""
         head, tail = encode_init(
-            version=VERSION,
+            version=self.initiator.version,
             destination_id=bytes(CONNECTION_ID_BYTES),
             source_id=self.local_id if source_id is None else source_id,
-            versions=(VERSION,),
+            versions=self.versions,
             noise=self.initiator.message1,
         )
         mac = mac1(self.keys.mac1_key if mac_key is None else mac_key, head, tail)
-        return head + mac + bytes(MAC_BYTES) + tail
+        proof = mac2(cookie, head, mac, tail) if cookie else bytes(MAC_BYTES)
+        return head + mac + proof + tail
+
+    def cookie(self, datagram: bytes) -> bytes:
+        """Read the COOKIE that answers :meth:`init`."""
+        noise = decode_long_untrusted(datagram, self.versions).noise
+        nonce, sealed = noise[:COOKIE_NONCE_BYTES], noise[COOKIE_NONCE_BYTES:]
+        mac = self.init()[LONG_HEADER_BYTES : LONG_HEADER_BYTES + MAC_BYTES]
+        cookie = open_cookie_untrusted(self.keys.mac1_key, nonce, sealed, mac)
+        if cookie is None:
+            raise AssertionError("the cookie is not authentic")
+        return cookie
 
     def finish(self, resp: bytes) -> bytes:
         """Read the RESP that answers :meth:`init` and return the FIN."""
-        packet = decode_long_untrusted(resp)
+        packet = decode_long_untrusted(resp, self.versions)
         message3, self._session = self.initiator.finish_untrusted(
             packet.noise, expected_peer=None, local_id=self.local_id, record=self.record, observed=B
         )
         self.remote_id = packet.source_id
         return encode_long(
             LongType.FIN,
-            version=VERSION,
+            version=packet.version,
             destination_id=self.remote_id,
             source_id=self.local_id,
             noise=message3,

@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 
 from quinkgl.transport.congestion import CongestionController, NewReno
 from quinkgl.transport.reassembly import ObjectConfig
+from quinkgl.wire.errors import ErrorCode, LocalProtocolError
 from quinkgl.wire.limits import CONSTANTS, LIMITS
 from quinkgl.wire.messages.session import TransportParameters
+from quinkgl.wire.packets import MAX_VERSIONS, VERSION, is_grease_version
+
+_VERSIONS_END = 2**32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +40,14 @@ class EndpointConfig:
     connections: int = LIMITS.connections
     controller: Callable[[int], CongestionController] = NewReno
     """Makes the congestion controller of a session from the size of its datagrams."""
+    versions: tuple[int, ...] = (VERSION,)
+    """Versions that are spoken, the one liked best first; all of them have the wire format of version 1."""
+    init_rate_total_per_s: int = LIMITS.init_rate_total_per_s
+    """First packets a second above which their senders must prove their address; 0 asks each for proof."""
+
+    def __post_init__(self) -> None:
+        """Check the versions: LocalProtocolError (E_USAGE) for a list that nobody could be offered."""
+        spoken = self.versions
+        assigned = all(0 < each < _VERSIONS_END and not is_grease_version(each) for each in spoken)
+        if not assigned or not 0 < len(spoken) < MAX_VERSIONS or len(set(spoken)) != len(spoken):
+            raise LocalProtocolError(ErrorCode.E_USAGE, f"versions {spoken}", section="V-005")

@@ -46,12 +46,11 @@ from quinkgl.wire.exclusive import Exclusive, exclusive
 from quinkgl.wire.limits import LIMITS
 from quinkgl.wire.packets import (
     CONNECTION_ID_BYTES,
+    DESTINATION_ID_OF_LONG,
+    FIRST_BYTE_OF_FIN,
     GREASE_MASK,
     SHORT_HEADER,
-    LongPacket,
-    LongType,
     PacketForm,
-    decode_long_untrusted,
     packet_form,
 )
 
@@ -90,7 +89,7 @@ class Endpoint(Exclusive):
         static = source.x25519()
         self._keys = (keys, *also_keys)
         parties = tuple(LocalParty(identity, each, static, self._config.parameters) for each in self._keys)
-        self._handshakes = Handshakes(parties, source, self._config, rng, self.stats)
+        self._handshakes = Handshakes(parties, source, self._config, rng, self.stats, now)
         self._now = now
         self._closing = False
         self._reassembly = Reassembly(self._config.objects)
@@ -344,11 +343,7 @@ class Endpoint(Exclusive):
         if form is PacketForm.FOREIGN:
             self.stats.drop("foreign")
         elif form is PacketForm.LONG:
-            try:
-                self._receive_long_untrusted(decode_long_untrusted(data), len(data), source, now)
-            except RemoteProtocolError as error:
-                self.stats.drop(error.code.name)
-            self._take_failures()
+            self._receive_long(data, source, now)
         elif len(data) < SHORT_HEADER.size:
             self.stats.drop("short_packet")
         else:
@@ -359,26 +354,24 @@ class Endpoint(Exclusive):
                 connection.receive_packet(data, form, now=now)
                 self._settle(connection)
 
-    def _receive_long_untrusted(self, packet: LongPacket, size: int, source: Address, now: float) -> None:
+    def _receive_long(self, data: bytes | memoryview, source: Address, now: float) -> None:
         if self._closing:
             self.stats.drop("closing")
-        elif packet.type is LongType.INIT:
-            self._handshakes.on_init_untrusted(packet, size, source, now)
-        elif packet.type is LongType.RESP:
-            self._on_finished(self._handshakes.on_resp_untrusted(packet, source, now), now)
-        else:
-            finished = self._handshakes.on_fin_untrusted(packet, source, now)
-            if finished is None:
-                self._on_late_finish(packet)
-            self._on_finished(finished, now)
-
-    def _on_late_finish(self, packet: LongPacket) -> None:
-        """A FIN that came before: its sender has not heard from us since."""
-        connection = self._connections.get(packet.destination_id)
-        if connection is not None and connection.incoming:
+            return
+        connection = self._connections.get(bytes(data[DESTINATION_ID_OF_LONG]))
+        if connection is not None and connection.incoming and data[0] == FIRST_BYTE_OF_FIN:
+            # A FIN that came before: its sender has not heard from us since.
             connection.on_late_finish()
             self._touch(connection)
-        self.stats.drop("late_finish" if connection is not None else "unknown_connection")
+            self.stats.drop("late_finish")
+            return
+        try:
+            finished = self._handshakes.receive_untrusted(data, source, now)
+        except RemoteProtocolError as error:
+            self.stats.drop(error.code.name)
+        else:
+            self._on_finished(finished, now)
+        self._take_failures()
 
     # Connections
 
@@ -431,6 +424,7 @@ class Endpoint(Exclusive):
                 session.observed_address,
                 session.mode,
                 session.swarm_id,
+                session.version,
             )
         )
         self._settle(new)

@@ -38,6 +38,7 @@ class ConnectionEstablished:
     observed_address: Address | None
     mode: Mode
     swarm_id: bytes
+    version: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,90 +1,27 @@
-"""Handshakes that are not finished: our attempts, and INITs that we answered (spec 5.6 and 5.7)."""
+"""INITs that we answered, until their senders show that they can hear us at their address (spec 5.7)."""
 
 from __future__ import annotations
 
-from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from quinkgl.transport.handshake import Initiator, LocalParty, Responder
-from quinkgl.wire.addresses import Address, prefix
+from quinkgl.transport.handshake import Responder
+from quinkgl.wire.addresses import is_loopback, prefix
 from quinkgl.wire.limits import LIMITS
 
-
-class AttemptState(Enum):
-    """What an attempt to connect is doing."""
-
-    SENDING = "sending"
-    YIELDED = "yielded"
-    """The other side opened at the same time and won: its handshake goes on, ours waits."""
-
-
-class Attempt:
-    """One try to reach an address.
-
-    The same INIT, sent again with back-off until it is answered or given up.
-    """
-
-    def __init__(
-        self,
-        *,
-        party: LocalParty,
-        initiator: Initiator,
-        address: Address,
-        expected_peer: bytes | None,
-        local_id: bytes,
-        datagram: bytes,
-        timeout_s: float,
-        tries: int,
-        now: float,
-    ) -> None:
-        self.party = party
-        self.initiator = initiator
-        self.address = address
-        self.expected_peer = expected_peer
-        self.local_id = local_id
-        self.state = AttemptState.SENDING
-        self.due = True
-        self.retry_at = now
-        self.tries_left = tries
-        self._sent_at: list[float] = []
-        self._datagram = datagram
-        self._timeout_s = timeout_s
-
-    def take(self, now: float, jitter: float) -> bytes:
-        """Return the INIT to send; the next one follows after twice the time, ± 10 %."""
-        self.due = False
-        self._sent_at.append(now)
-        self.tries_left -= 1
-        self.retry_at = now + self._timeout_s * jitter
-        self._timeout_s *= 2
-        return self._datagram
-
-    def rtt(self, now: float) -> float | None:
-        """Return the round-trip time that an answer coming now shows.
-
-        None when the INIT was sent more than once, since nobody knows which one was answered.
-        """
-        return now - self._sent_at[0] if len(self._sent_at) == 1 else None
-
-    def wait_for_other(self, now: float) -> None:
-        """Yield to the peer's own handshake for as long as that may take: send nothing meanwhile."""
-        self.state = AttemptState.YIELDED
-        self.due = False
-        self.retry_at = now + LIMITS.half_open_lifetime_s
-
-    def go_on(self) -> None:
-        """Send the INIT again: nobody answered, or the peer's own handshake came to nothing."""
-        self.state = AttemptState.SENDING
-        self.due = True
+if TYPE_CHECKING:
+    from quinkgl.wire.addresses import Address
 
 
 class HalfOpen:
-    """An INIT that we answered, until the peer shows that it can hear us at its address."""
+    """One INIT that we answered."""
 
     def __init__(
         self,
         *,
         responder: Responder,
         address: Address,
+        network: bytes | None,
         local_id: bytes,
         remote_id: bytes,
         datagram: bytes,
@@ -94,12 +31,12 @@ class HalfOpen:
     ) -> None:
         self.responder = responder
         self.address = address
-        self.network = prefix(address)
-        """What the quota for strangers counts by."""
+        self.network = network
         self.local_id = local_id
         self.remote_id = remote_id
         self.expires_at = now + LIMITS.half_open_lifetime_s
         self.due = True
+        self.queued = False
         self.retry_at = now
         self._datagram = datagram
         self._timeout_s = timeout_s
@@ -120,6 +57,11 @@ class HalfOpen:
         sent_bytes = len(self._sent_at) * len(self._datagram)
         return sent_bytes + len(self._datagram) <= LIMITS.unvalidated_factor * self._received_bytes
 
+    @property
+    def wake_at(self) -> float:
+        """When to look at it again."""
+        return min(self.retry_at, self.expires_at)
+
     def rtt(self, now: float) -> float | None:
         """Return the round-trip time that an answer coming now shows, as :meth:`Attempt.rtt` does."""
         return now - self._sent_at[0] if len(self._sent_at) == 1 else None
@@ -133,3 +75,54 @@ class HalfOpen:
             return None
         self._sent_at.append(now)
         return self._datagram
+
+
+@lru_cache(maxsize=1024)
+def network_of(host: str) -> bytes | None:
+    """Return what quotas for strangers count by; None for loopback, where they do not apply."""
+    return None if is_loopback((host, 0)) else prefix((host, 0))
+
+
+class HalfOpenTable:
+    """Half-open handshakes by our id and by their sender, counted by network."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[bytes, HalfOpen] = {}
+        self._by_sender: dict[tuple[Address, bytes], HalfOpen] = {}
+        self._in_network: dict[bytes, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def get(self, local_id: bytes) -> HalfOpen | None:
+        """Return the one with our id."""
+        return self._by_id.get(local_id)
+
+    def find(self, address: Address, remote_id: bytes) -> HalfOpen | None:
+        """Return the one that an INIT with this source id from this address began."""
+        return self._by_sender.get((address, remote_id))
+
+    def add(self, half_open: HalfOpen) -> None:
+        """Remember one."""
+        self._by_id[half_open.local_id] = half_open
+        self._by_sender[half_open.address, half_open.remote_id] = half_open
+        if half_open.network is not None:
+            self._in_network[half_open.network] = self._in_network.get(half_open.network, 0) + 1
+
+    def remove(self, half_open: HalfOpen) -> None:
+        """Forget one."""
+        half_open.due = False
+        del self._by_id[half_open.local_id]
+        del self._by_sender[half_open.address, half_open.remote_id]
+        if half_open.network is not None:
+            left = self._in_network.pop(half_open.network) - 1
+            if left:
+                self._in_network[half_open.network] = left
+
+    def is_full(self, network: bytes | None, share: int = 1) -> bool:
+        """Whether ``1 / share`` of the places, in all or for one network, is taken."""
+        if len(self._by_id) * share >= LIMITS.half_open:
+            return True
+        return network is not None and (
+            self._in_network.get(network, 0) * share >= LIMITS.half_open_per_prefix
+        )

@@ -53,6 +53,8 @@ class Session:
     """What the initiator wants of the session: its keys were those that fitted (spec K-007)."""
     swarm_id: bytes
     """The swarm whose keys they were."""
+    version: int
+    """The version of the protocol that both sides agreed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Initiator:
 
     def __init__(self, party: LocalParty, source: KeySource, version: int, versions: tuple[int, ...]) -> None:
         self._party = party
+        self.version = version
         ephemeral = source.x25519()
         self.ephemeral_public = ephemeral.public_key().public_bytes_raw()
         self._state = _noise(party, ephemeral, prologue(party.keys, version, versions), initiator=True)
@@ -113,7 +116,7 @@ class Initiator:
             )
         message3 = _write_payload(state, self._party, _INITIATOR_ROLE, local_id, record, observed)
         send, receive = state.split()
-        return message3, _session(self._party, state, payload, send, receive)
+        return message3, _session(self._party, self.version, state, payload, send, receive)
 
 
 class Responder:
@@ -136,6 +139,7 @@ class Responder:
         RemoteProtocolError E_HS_DECRYPT when message 1 is not authentic.
         """
         self._party = party
+        self._version = version
         self._state = _noise(party, source.x25519(), prologue(party.keys, version, versions), initiator=False)
         if self._state.read_payload_untrusted(self._state.read_tokens_untrusted(message1)):
             raise RemoteProtocolError(
@@ -158,7 +162,7 @@ class Responder:
                 section="S-027",
             )
         receive, send = state.split()
-        return _session(self._party, state, payload, send, receive)
+        return _session(self._party, self._version, state, payload, send, receive)
 
 
 def _noise(
@@ -218,7 +222,12 @@ def _read_payload_untrusted(state: HandshakeState, message: bytes, role: bytes) 
 
 
 def _session(
-    party: LocalParty, state: HandshakeState, payload: HandshakePayload, send: bytes, receive: bytes
+    party: LocalParty,
+    version: int,
+    state: HandshakeState,
+    payload: HandshakePayload,
+    send: bytes,
+    receive: bytes,
 ) -> Session:
     return Session(
         send_keys=PacketKeys(send),
@@ -232,4 +241,5 @@ def _session(
         observed_address=payload.observed_address,
         mode=party.keys.mode,
         swarm_id=party.keys.swarm_id,
+        version=version,
     )

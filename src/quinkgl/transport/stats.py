@@ -16,6 +16,12 @@ class EndpointStats:
     packets_lost: int = 0
     clock_steps_back: int = 0
     """How often ``now`` went backwards and was held at the latest time seen."""
+    cookies_sent: int = 0
+    """First packets that were answered with a demand for proof of their address."""
+    cookies_received: int = 0
+    version_negotiations_sent: int = 0
+    version_negotiations_received: int = 0
+    """Lists of versions that an attempt of ours heeded."""
     dropped: dict[str, int] = field(default_factory=dict)
     """Datagrams and packets that had no effect, by reason: an error code's name or a lower-case word."""
 

@@ -27,6 +27,8 @@ class Limits:
     half_open_per_prefix: int
     init_rate_per_prefix_per_s: int
     init_rate_total_per_s: int
+    stateless_answers: int
+    version_negotiations_per_s: int
     handshake_retries: int
     handshake_timeout_s: float
     handshake_total_s: float

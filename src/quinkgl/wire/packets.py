@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
 from quinkgl.wire.limits import LIMITS
@@ -28,6 +29,10 @@ _LONG = 0xC0
 SHORT_FORM = 0x40
 """The two highest bits of every short packet's first byte."""
 _LONG_RESERVED = 0x30
+FIRST_BYTE_OF_INIT = _LONG
+"""Of a packet that opens a session, in every version (spec V-010)."""
+FIRST_BYTE_OF_FIN = _LONG | 0x02
+FIRST_BYTE_OF_VERSION_NEGOTIATION = _LONG | 0x04
 _TYPE_MASK = 0x0F
 
 KEY_PHASE_BIT = 0x20
@@ -44,11 +49,20 @@ BULK_HEADER = struct.Struct(">B8sQIQ")
 """First byte, destination connection id, packet number, transfer, offset."""
 
 LONG_HEADER_BYTES = _LONG_HEADER.size
+DESTINATION_ID_OF_LONG = slice(5, 13)
+SOURCE_ID_OF_LONG = slice(13, 21)
 SHORT_OVERHEAD_BYTES = SHORT_HEADER.size + TAG_BYTES
 BULK_OVERHEAD_BYTES = BULK_HEADER.size + TAG_BYTES
 
 _MACS_END = LONG_HEADER_BYTES + 2 * MAC_BYTES
-_MAX_VERSIONS = 16
+MAX_VERSIONS = 16
+"""Versions that one INIT offers, GREASE included; also those in one answer to an unknown version."""
+NO_VERSION = 0
+"""Stands in the version field of a packet that belongs to no version: the list of those that are spoken."""
+COOKIE_NONCE_BYTES = 16
+SEALED_COOKIE_BYTES = 16 + TAG_BYTES
+_NO_ID = bytes(CONNECTION_ID_BYTES)
+_GREASE = 0x0A0A0A0A
 
 
 class PacketForm(IntEnum):
@@ -89,7 +103,8 @@ class LongPacket:
     """A handshake packet (spec 6.2).
 
     ``mac1``, ``mac2`` and ``versions`` belong to INIT alone and are empty elsewhere. ``authenticated`` is
-    what ``mac1`` covers: every byte of the datagram but the two MAC fields.
+    what ``mac1`` covers: every byte of the datagram but the two MAC fields. The ``noise`` of a COOKIE is its
+    nonce and the sealed cookie.
     """
 
     type: LongType
@@ -130,8 +145,45 @@ def encode_long(
     )
 
 
-def decode_long_untrusted(data: bytes | memoryview) -> LongPacket:
-    """Read a long packet of this version; raise RemoteProtocolError for anything malformed.
+def encode_cookie(*, version: int, destination_id: bytes, nonce: bytes, sealed: bytes) -> bytes:
+    """Build a COOKIE: nobody has chosen an id for the session that it may lead to."""
+    return _LONG_HEADER.pack(_LONG | LongType.COOKIE, version, destination_id, _NO_ID) + nonce + sealed
+
+
+def encode_version_negotiation(
+    *, destination_id: bytes, source_id: bytes, versions: tuple[int, ...]
+) -> bytes:
+    """Build the list of versions that answers a packet of another one (spec 1.6, in every version)."""
+    head = _LONG_HEADER.pack(_LONG | LongType.VERSION_NEGOTIATION, NO_VERSION, destination_id, source_id)
+    return head + struct.pack(f">B{len(versions)}I", len(versions), *versions)
+
+
+def decode_version_negotiation_untrusted(data: bytes | memoryview) -> tuple[bytes, bytes, tuple[int, ...]]:
+    """Return destination id, source id and versions; raise RemoteProtocolError for anything malformed."""
+    count = data[LONG_HEADER_BYTES] if len(data) > LONG_HEADER_BYTES else 0
+    if not 1 <= count <= MAX_VERSIONS or len(data) != LONG_HEADER_BYTES + 1 + 4 * count:
+        raise _malformed("a list of versions that does not fill its packet")
+    first, version, destination_id, source_id = _LONG_HEADER.unpack_from(data)
+    if first != _LONG | LongType.VERSION_NEGOTIATION or version != NO_VERSION:
+        raise _malformed("not a list of versions")
+    return destination_id, source_id, struct.unpack_from(f">{count}I", data, LONG_HEADER_BYTES + 1)
+
+
+def grease_version(bits: int) -> int:
+    """Return a version that is never assigned, of the form 0x?a?a?a?a, from 16 random bits (spec V-005)."""
+    spread = 0
+    for nibble in range(4):
+        spread |= (bits >> 4 * nibble & 0xF) << 8 * nibble + 4
+    return _GREASE | spread
+
+
+def is_grease_version(version: int) -> bool:
+    """Whether a version is of the form that is never assigned."""
+    return version & 0x0F0F0F0F == _GREASE
+
+
+def decode_long_untrusted(data: bytes | memoryview, versions: tuple[int, ...] = (VERSION,)) -> LongPacket:
+    """Read a long packet of one of these versions; raise RemoteProtocolError for anything malformed.
 
     An INIT below the minimum size, non-zero padding, reserved bits, unknown types and other versions are
     refused: they are dropped in silence by the endpoint, which counts the code.
@@ -141,7 +193,7 @@ def decode_long_untrusted(data: bytes | memoryview) -> LongPacket:
     first, version, destination_id, source_id = _LONG_HEADER.unpack_from(data)
     if first & _LONG_RESERVED:
         raise _malformed("reserved bits of a long packet are set")
-    if version != VERSION:
+    if version not in versions:
         raise RemoteProtocolError(
             ErrorCode.E_VERSION, f"version {version} is not spoken here", layer="wire", section="6.2"
         )
@@ -153,7 +205,40 @@ def decode_long_untrusted(data: bytes | memoryview) -> LongPacket:
         if end != len(data):
             raise _malformed("bytes after the handshake message")
         return LongPacket(LongType(kind), version, destination_id, source_id, noise)
+    if kind == LongType.COOKIE:
+        noise = bytes(data[LONG_HEADER_BYTES:])
+        if len(noise) != COOKIE_NONCE_BYTES + SEALED_COOKIE_BYTES:
+            raise _malformed(f"COOKIE of {len(data)} bytes")
+        return LongPacket(LongType.COOKIE, version, destination_id, source_id, noise)
     raise _malformed(f"long packet type {kind} is not in use")
+
+
+def long_version_untrusted(data: bytes | memoryview) -> int | None:
+    """Return the version of a long packet, without reading the rest; None where it is cut short."""
+    return int.from_bytes(data[1:5], "big") if len(data) > LONG_HEADER_BYTES else None
+
+
+class InitParts(NamedTuple):
+    """What of an INIT is looked at before anything else: its MACs and what they cover."""
+
+    source_id: bytes
+    head: bytes
+    mac1: bytes
+    mac2: bytes
+    tail: bytes
+
+
+def split_init_untrusted(data: bytes) -> InitParts | None:
+    """Cut an INIT at its fixed offsets, without reading the rest; None for one below the minimum size."""
+    if len(data) < LIMITS.init_min_datagram_bytes:
+        return None
+    return InitParts(
+        data[SOURCE_ID_OF_LONG],
+        data[:LONG_HEADER_BYTES],
+        data[LONG_HEADER_BYTES : LONG_HEADER_BYTES + MAC_BYTES],
+        data[LONG_HEADER_BYTES + MAC_BYTES : _MACS_END],
+        data[_MACS_END:],
+    )
 
 
 def _decode_init_untrusted(
@@ -164,11 +249,11 @@ def _decode_init_untrusted(
             f"INIT of {len(data)} bytes is below the minimum of {LIMITS.init_min_datagram_bytes}"
         )
     count = data[_MACS_END]
-    if not 1 <= count <= _MAX_VERSIONS:
+    if not 1 <= count <= MAX_VERSIONS:
         raise _malformed(f"INIT offers {count} versions")
     versions = struct.unpack_from(f">{count}I", data, _MACS_END + 1)
     noise, end = _read_noise_untrusted(data, _MACS_END + 1 + 4 * count)
-    if any(data[end:]):
+    if bytes(data[end:]).strip(b"\x00"):
         raise _malformed("INIT padding is not zero")
     return LongPacket(
         LongType.INIT,
