@@ -31,7 +31,9 @@ def drive(swarm: Swarm, sock: socket.socket) -> None:
         while (event := swarm.next_event()) is not None:
             react(swarm, event)
         while (transmit := swarm.next_datagram(time.monotonic())) is not None:
-            sock.sendto(transmit.data, transmit.destination)
+            size = transmit.segment_size or len(transmit.data)  # a run of datagrams comes end to end
+            for start in range(0, len(transmit.data), size):
+                sock.sendto(transmit.data[start : start + size], transmit.destination)
         sock.settimeout(max(0.001, (swarm.deadline() or 0.0) - time.monotonic()))
         with suppress(TimeoutError):
             swarm.receive_datagram(*sock.recvfrom(65535), now=time.monotonic())

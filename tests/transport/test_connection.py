@@ -288,7 +288,7 @@ def test_datagrams_are_no_larger_than_the_peer_takes(ours, theirs, expected):
         (encode_path_response(bytes(8)), ErrorCode.E_FRAME_CONTEXT),
         (encode_ack(Ack(((10**6, 10**6),), 0.0)), ErrorCode.E_ACK),
         (encode_control_frame(LIMITS.control_window_bytes, b"x"), ErrorCode.E_FLOW),
-        (encode_control_frame(0, b"\x04\x00\x00"), ErrorCode.E_FRAME_UNKNOWN),
+        (encode_control_frame(0, b"\x3f\x00\x00"), ErrorCode.E_FRAME_UNKNOWN),
         (encode_control_frame(0, b"\x01\xff\xff"), ErrorCode.E_TOO_BIG),
         (control(b"\xff", channel=Channel.OBJECTS), ErrorCode.E_CBOR),
         (

@@ -105,3 +105,41 @@ def test_an_ack_has_the_highest_ranges():
     assert len(ranges) == LIMITS.ack_ranges
     assert ranges[0] == (numbers[-1], numbers[-1])
     assert list(ranges) == sorted(ranges, reverse=True)
+
+
+def test_a_run_is_recorded_as_its_packets():
+    one_by_one, at_once = ReceivedPackets(), ReceivedPackets()
+    receive(one_by_one, *range(3, 20), now=2.0)
+    assert at_once.is_new_run(3, 17)
+    at_once.add(3, 2.0, eliciting=True, max_ack_delay_s=DELAY_S, count=17)
+    assert [at_once.is_new_run(first, 2) for first in (1, 2, 19, 20)] == [True, False, False, True]
+    assert at_once.ack_at == one_by_one.ack_at == 2.0
+    assert at_once.take_ack(3.0) == one_by_one.take_ack(3.0)
+
+
+def test_what_the_peer_was_told_is_told_no_more():
+    received = ReceivedPackets()
+    receive(received, 0, 1, 3, 4)
+    assert received.take_ack(0.0).ranges == ((3, 4), (0, 1))
+    received.on_ack_acknowledged(4)
+    receive(received, 5)
+    assert received.take_ack(0.0).ranges == ((5, 5),)
+    assert not received.is_new(3)  # the window remembers all the same
+
+
+def test_what_came_after_an_ack_was_written_is_told_even_if_it_is_late():
+    received = ReceivedPackets()
+    receive(received, 0, 4)
+    received.take_ack(0.0)
+    receive(received, 2)  # late, and then the ACK's own acknowledgement
+    received.on_ack_acknowledged(4)
+    assert received.take_ack(0.0).ranges == ((4, 4), (2, 2))
+
+
+def test_a_late_number_below_what_was_told_is_told():
+    received = ReceivedPackets()
+    receive(received, 0, 4)
+    received.take_ack(0.0)
+    received.on_ack_acknowledged(4)
+    receive(received, 2)
+    assert received.take_ack(0.0).ranges == ((4, 4), (2, 2))

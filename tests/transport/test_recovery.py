@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +38,11 @@ def acknowledge(made: LossRecovery[str], *numbers: int, now: float, delay_s: flo
     """Acknowledge single numbers; return the numbers newly acknowledged and those lost."""
     ranges = [(number, number) for number in sorted(numbers, reverse=True)]
     result = made.on_ack_untrusted(ranges, delay_s, now)
-    return [packet.number for packet in result.acknowledged], [packet.number for packet in result.lost]
+    return numbers_of(result.acknowledged), numbers_of(result.lost)
+
+
+def numbers_of(parts) -> list[int]:
+    return [number for part in parts for number in part.numbers]
 
 
 # Acknowledgement
@@ -122,7 +129,7 @@ def test_the_time_threshold():
     due = made.deadline()
     assert due == pytest.approx(0.1125)
     lost = made.on_timeout(due)
-    assert [packet.number for packet in lost] == [0]
+    assert numbers_of(lost) == [0]
     assert made.deadline() is None
     assert made.probe_count == 0
 
@@ -131,7 +138,7 @@ def test_packets_after_the_largest_acknowledged_are_not_lost_but_late():
     made = recovery()
     send(made, 10, 0.0)
     assert acknowledge(made, 1, now=0.1) == ([1], [])
-    assert [packet.number for packet in made.on_timeout(made.deadline())] == [0]
+    assert numbers_of(made.on_timeout(made.deadline())) == [0]
     assert made.bytes_in_flight == 8 * SIZE
 
 
@@ -291,8 +298,91 @@ def test_every_packet_is_reported_once_and_bytes_in_flight_add_up(data):
                 assert not open_numbers
                 continue
             now = max(now, due)
-            arrived, lost = [], [packet.number for packet in made.on_timeout(now)]
+            arrived, lost = [], numbers_of(made.on_timeout(now))
         assert set(lost) <= open_numbers - set(arrived)
         open_numbers -= {*arrived, *lost}
         assert made.bytes_in_flight == SIZE * len(open_numbers)
-        assert [packet.number for packet in made.oldest(2)] == sorted(open_numbers)[:2]
+        assert numbers_of(made.oldest(2)) == sorted(open_numbers)[:2]
+
+
+# Runs
+
+
+def send_run(made: LossRecovery[str], count: int, now: float, *, last_size: int = SIZE) -> int:
+    first = made.take_numbers(count)
+    made.on_sent(first, SIZE, f"run {first}", now, count=count, last_size=last_size)
+    return first
+
+
+def test_a_run_is_acknowledged_and_lost_in_parts():
+    made = recovery()
+    send_run(made, 10, 0.0, last_size=500)
+    assert made.bytes_in_flight == 9 * SIZE + 500
+    result = made.on_ack_untrusted([(8, 9), (4, 5), (1, 1)], 0.0, 0.05)
+    assert numbers_of(result.acknowledged) == [1, 4, 5, 8, 9]
+    assert numbers_of(result.lost) == [0, 2, 3, 6]
+    assert made.bytes_in_flight == SIZE  # number 7 is late, but not long enough
+    assert numbers_of(made.on_timeout(made.deadline())) == [7]
+    assert made.bytes_in_flight == 0
+    assert made.deadline() is None
+
+
+def test_the_tail_of_a_run_above_the_largest_acknowledged_stays_in_flight():
+    made = recovery()
+    send_run(made, 10, 0.0)
+    result = made.on_ack_untrusted([(4, 4)], 0.0, 0.05)
+    assert (numbers_of(result.acknowledged), numbers_of(result.lost)) == ([4], [0, 1])
+    assert numbers_of(made.on_timeout(made.deadline())) == [2, 3]
+    assert made.bytes_in_flight == 5 * SIZE
+    assert numbers_of(made.oldest(3)) == [5, 6, 7]
+
+
+def test_skipped_numbers_are_remembered():
+    made: LossRecovery[str] = LossRecovery(NewReno(SIZE), max_ack_delay_s=ACK_DELAY_S, rng=random.Random(1))
+    numbers = [send(made, 1, 0.0)[0] for _ in range(30_000)]
+    skipped = sorted(set(range(made.next_number)) - set(numbers))
+    assert all(128 <= later - earlier <= 514 for earlier, later in pairwise([0, *skipped]))
+    for number in skipped[-60:]:
+        with pytest.raises(RemoteProtocolError) as caught:
+            made.on_ack_untrusted([(number - 1, number)], 0.0, 0.1)
+        assert caught.value.code is ErrorCode.E_ACK
+    around = [(low, high - 1) for low, high in pairwise([-1, *skipped])]
+    ranges = [(low + 1, high) for low, high in around]
+    result = made.on_ack_untrusted(ranges[::-1][:32], 0.0, 0.1)
+    assert result.acknowledged
+
+
+@given(st.data())
+def test_runs_are_recovered_as_their_packets_are(data):
+    """The same numbers, sent as runs and one by one: acknowledged, lost, in flight and due alike."""
+    as_runs, singly = recovery(), recovery()
+    now = 0.0
+    for _ in range(data.draw(st.integers(1, 20))):
+        now += data.draw(st.floats(0, 0.2))
+        match data.draw(st.sampled_from(["send", "acknowledge", "time-out"])):
+            case "send":
+                count = data.draw(st.integers(1, 40))
+                last_size = data.draw(st.integers(1, SIZE))
+                send_run(as_runs, count, now, last_size=last_size)
+                send(singly, count - 1, now)
+                send(singly, 1, now, size=last_size)
+            case "acknowledge" if as_runs.next_number:
+                numbers = data.draw(st.sets(st.integers(0, as_runs.next_number - 1), min_size=1))
+                ranges: list[tuple[int, int]] = []
+                for number in sorted(numbers, reverse=True):
+                    if ranges and ranges[-1][0] == number + 1:
+                        ranges[-1] = number, ranges[-1][1]
+                    else:
+                        ranges.append((number, number))
+                one, other = (made.on_ack_untrusted(ranges, 0.0, now) for made in (as_runs, singly))
+                assert numbers_of(one.acknowledged) == numbers_of(other.acknowledged)
+                assert numbers_of(one.lost) == numbers_of(other.lost)
+            case _:
+                due = as_runs.deadline()
+                if due is not None:
+                    now = max(now, due)
+                    assert numbers_of(as_runs.on_timeout(now)) == numbers_of(singly.on_timeout(now))
+        assert as_runs.deadline() == singly.deadline()
+        assert as_runs.bytes_in_flight == singly.bytes_in_flight
+        assert as_runs.probe_count == singly.probe_count
+        assert numbers_of(as_runs.oldest(5)) == numbers_of(singly.oldest(5))

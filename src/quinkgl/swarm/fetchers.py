@@ -73,7 +73,7 @@ class Fetchers:
         """Answer a fetcher, or end its session when it does anything but fetch [H-035]."""
         source = self._sources[peer]
         if source is None:
-            self._counts.drop("fetch_refused")
+            self._counts.drop("fetch_after_refusal")
             return
         if channel is not Channel.MANIFEST:
             self._break_off(peer, ErrorCode.E_FRAME_CONTEXT, "only the manifest is here to be had", now)

@@ -16,7 +16,7 @@ from quinkgl.crypto.keys import KeySource
 from quinkgl.crypto.mac import mac1
 from quinkgl.crypto.psk import SwarmKeys, derive_member_keys
 from quinkgl.testing.contract import Checked
-from quinkgl.testing.network import Link, Node, VirtualNetwork
+from quinkgl.testing.network import Link, Node, VirtualNetwork, datagrams_of
 from quinkgl.transport import ConnectionEstablished, Endpoint, EndpointConfig, Transmit
 from quinkgl.transport.handshake import Initiator, LocalParty, Responder, Session
 from quinkgl.wire.addresses import Address
@@ -80,7 +80,7 @@ def make_endpoint(
 
 
 def drain(machine: Any, now: float) -> tuple[list[Any], list[Transmit]]:
-    """Take all events, then all datagrams of an endpoint, as a driver does."""
+    """Take all events, then all datagrams of an endpoint, one by one where it gives runs."""
     events: list[Any] = []
     datagrams: list[Transmit] = []
     while True:
@@ -89,7 +89,7 @@ def drain(machine: Any, now: float) -> tuple[list[Any], list[Transmit]]:
         transmit = machine.next_datagram(now)
         if transmit is None:
             return events, datagrams
-        datagrams.append(transmit)
+        datagrams += [Transmit(data, transmit.destination) for data in datagrams_of(transmit)]
 
 
 class Pair:
@@ -106,6 +106,7 @@ class Pair:
     ) -> None:
         """Make the pair; ``deep`` lets the checker compare whole states around calls that change nothing."""
         self.network = VirtualNetwork(seed, link)
+        self.network.gathers = True
         self._deep = deep
         self.a = self.add(A, make_endpoint(2 * seed + 1, config=config_a))
         self.b = self.add(B, make_endpoint(2 * seed + 2, config=config_b))

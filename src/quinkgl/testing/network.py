@@ -17,6 +17,8 @@ from typing import Any
 
 from quinkgl.wire.addresses import Address
 
+_MOST_GATHERED = 64
+"""Datagrams that arrive at one instant and are delivered together."""
 _FIRST_TRANSLATED = 20_000
 _TRANSLATED_PORTS = 40_000
 """Ports of translated addresses; no test gives a node one of these."""
@@ -116,6 +118,13 @@ class Node:
     received_from: dict[Address, int] = field(default_factory=dict)
 
 
+def datagrams_of(transmit: Any) -> list[bytes]:
+    """Return the datagrams of a ``Transmit``: one, or those of a run."""
+    data = bytes(transmit.data)
+    size = transmit.segment_size or max(1, len(data))
+    return [data[start : start + size] for start in range(0, max(1, len(data)), size)]
+
+
 class VirtualNetwork:
     """Moves datagrams between nodes in order of virtual time, honouring every deadline exactly."""
 
@@ -127,6 +136,8 @@ class VirtualNetwork:
         self.tap: Callable[[float, Address, Address, bytes], None] | None = None
         """Sees every datagram as it leaves: time, source, destination, bytes."""
         self.delivered = 0
+        self.gathers = False
+        """Whether datagrams that arrive at one instant are delivered together, as runs."""
         self._links: dict[tuple[Address, Address], Link] = {}
         self._free_at: dict[tuple[Address, Address], float] = {}
         self._queue: list[tuple[float, int, Address, Address, bytes]] = []
@@ -186,10 +197,10 @@ class VirtualNetwork:
             transmit = node.machine.next_datagram(self.now)
             if transmit is None:
                 break
-            data = bytes(transmit.data)
-            node.bytes_sent += len(data)
-            node.sent_to[transmit.destination] = node.sent_to.get(transmit.destination, 0) + len(data)
-            self._push(self.public_address(node.address), transmit.destination, data)
+            for data in datagrams_of(transmit):
+                node.bytes_sent += len(data)
+                node.sent_to[transmit.destination] = node.sent_to.get(transmit.destination, 0) + len(data)
+                self._push(self.public_address(node.address), transmit.destination, data)
         # Sending may have made events ready; a machine that keeps the contract says so in its deadline.
         deadline = node.machine.deadline()
         if deadline is not None and deadline < self.now:
@@ -230,19 +241,37 @@ class VirtualNetwork:
     def _step(self) -> None:
         while self._queue and self._queue[0][0] <= self.now:
             _, _, source, destination, data = heapq.heappop(self._queue)
+            segment_size, count = len(data), 1
+            if self.gathers:
+                data, count = self._gather(source, destination, data)
             inside = self._inside(destination)
             node = None if inside is None else self.nodes.get(inside)
             if node is None:
                 continue
-            self.delivered += 1
+            self.delivered += count
             node.received_from[source] = node.received_from.get(source, 0) + len(data)
-            node.machine.receive_datagram(data, source, now=self.now)
+            if count == 1:
+                node.machine.receive_datagram(data, source, now=self.now)
+            else:
+                node.machine.receive_datagram(data, source, now=self.now, segment_size=segment_size)
             self.settle(node)
         for node in list(self.nodes.values()):
             deadline = node.machine.deadline()
             if deadline is not None and deadline <= self.now:
                 node.machine.handle_timer(now=self.now)
                 self.settle(node)
+
+    def _gather(self, source: Address, destination: Address, first: bytes) -> tuple[bytes, int]:
+        """Join datagrams that arrive at this instant, as a kernel does: a shorter one ends them."""
+        parts = [first]
+        while self._queue and self._queue[0][0] <= self.now and len(parts) < _MOST_GATHERED:
+            _, _, next_source, next_destination, data = self._queue[0]
+            same_path = next_source == source and next_destination == destination
+            if not same_path or len(parts[-1]) != len(first) or not 0 < len(data) <= len(first):
+                break
+            parts.append(data)
+            heapq.heappop(self._queue)
+        return b"".join(parts), len(parts)
 
     def _push(self, source: Address, destination: Address, data: bytes) -> None:
         if self.tap is not None:

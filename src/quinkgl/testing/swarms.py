@@ -48,6 +48,7 @@ class SwarmNetwork:
 
     def __init__(self, seed: int = 0, link: Link | None = None, *, checked: bool = True) -> None:
         self.network = VirtualNetwork(seed, link)
+        self.network.gathers = True
         self.seed = seed
         self.members: list[Node] = []
         self._checked = checked

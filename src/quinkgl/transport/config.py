@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from quinkgl.transport.congestion import CongestionController, NewReno
 from quinkgl.transport.reassembly import ObjectConfig
+from quinkgl.transport.staging import RUN_PACKETS
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
 from quinkgl.wire.limits import CONSTANTS, LIMITS
 from quinkgl.wire.messages.session import TransportParameters
@@ -21,6 +22,8 @@ class ConnectionConfig:
 
     datagram_bytes: int = LIMITS.init_min_datagram_bytes
     """Size of the datagrams sent, bytes of UDP payload."""
+    run_packets: int = RUN_PACKETS
+    """Most bulk packets that are handed out as one run, at least 1: without runs."""
     keepalive_s: float = LIMITS.keepalive_s
     close_timeout_s: float = LIMITS.close_timeout_s
     key_packets: int = CONSTANTS.key_phase_packets

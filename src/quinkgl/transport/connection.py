@@ -8,12 +8,13 @@ goes back to the part that it came from.
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
 
 from quinkgl.transport.closing import Closing
 from quinkgl.transport.config import ConnectionConfig
 from quinkgl.transport.congestion import CongestionController
 from quinkgl.transport.connection_events import Closed, ConnectionEvent, ConnectionState, ControlMessage
-from quinkgl.transport.contents import Contents, MaxControlSent
+from quinkgl.transport.contents import AckSent, Contents, MaxControlSent, MaxDataSent
 from quinkgl.transport.control_stream import ControlPiece
 from quinkgl.transport.frame_packets import FramePackets
 from quinkgl.transport.handshake import Session
@@ -23,8 +24,10 @@ from quinkgl.transport.pacer import Pacer
 from quinkgl.transport.packet_protection import PacketProtection
 from quinkgl.transport.reassembly import Reassembly
 from quinkgl.transport.received import ReceivedPackets
-from quinkgl.transport.recovery import LossRecovery, SentPacket
+from quinkgl.transport.recovery import LossRecovery, RunPart, spans
+from quinkgl.transport.scratch import Scratch
 from quinkgl.transport.sinks import ObjectSink
+from quinkgl.transport.staging import Staging, run_packets_of
 from quinkgl.transport.stats import EndpointStats
 from quinkgl.transport.timers import Timer, TimerTable
 from quinkgl.wire.addresses import Address
@@ -50,11 +53,21 @@ from quinkgl.wire.packets import (
     PacketForm,
 )
 
+if TYPE_CHECKING:
+    import random
+
 _SHORT_FORM = 0x40
 _PROBES = 2
 """RFC 9002 6.2.4: two packets a probe time-out, so that one more loss does not double the wait."""
 _KEEPALIVES_PER_IDLE_TIMEOUT = 4
 """Three of four may be lost before a peer that asked for a short idle time-out gives us up."""
+
+
+class Outgoing(NamedTuple):
+    """A datagram to send, or a run of datagrams of ``segment_size`` bytes (the last may be shorter)."""
+
+    data: bytes
+    segment_size: int | None = None
 
 
 class Connection:
@@ -74,6 +87,9 @@ class Connection:
         max_ack_delay_s: float,
         controller: CongestionController,
         reassembly: Reassembly,
+        staging: Staging,
+        scratch: Scratch,
+        rng: random.Random,
         stats: EndpointStats,
         handshake_rtt_s: float | None,
         finish: bytes | None,
@@ -81,6 +97,7 @@ class Connection:
     ) -> None:
         """Start a session.
 
+        ``staging`` and ``scratch`` are the endpoint's; ``rng`` chooses which packet numbers are skipped.
         ``finish`` is the initiator's last handshake datagram, sent until the peer shows it came.
         """
         self.session = session
@@ -91,13 +108,16 @@ class Connection:
         self.incoming = incoming
         self.established_at = now
         self._stats = stats
+        self._staging = staging
+        self._scratch = scratch
+        self._run_packets = config.run_packets
         self._datagram_bytes = min(config.datagram_bytes, session.parameters.max_datagram_bytes)
         self._idle_timeout_s = min(idle_timeout_s, session.parameters.idle_timeout_s)
         self._keepalive_s = min(config.keepalive_s, self._idle_timeout_s / _KEEPALIVES_PER_IDLE_TIMEOUT)
         self._max_ack_delay_s = max_ack_delay_s
         self._first_byte = _SHORT_FORM | grease
         self._recovery: LossRecovery[Contents] = LossRecovery(
-            controller, max_ack_delay_s=session.parameters.max_ack_delay_s
+            controller, max_ack_delay_s=session.parameters.max_ack_delay_s, rng=rng
         )
         if handshake_rtt_s is not None:
             self._recovery.rtt.sample(handshake_rtt_s, 0.0)
@@ -163,42 +183,76 @@ class Connection:
 
     # Input
 
-    def receive_packet(self, data: bytes | memoryview, form: PacketForm, *, now: float) -> None:
-        """Take a short packet that bears our connection id. Never raises, whatever the bytes."""
+    def receive_packet(self, data: bytes | memoryview, form: PacketForm, *, now: float) -> bool:
+        """Take a short packet that bears our connection id. Never raises, whatever the bytes.
+
+        Returns whether it was authentic and new.
+        """
         if self.state in {ConnectionState.DRAINING, ConnectionState.CLOSED}:
             self._stats.drop("session_over")
-            return
+            return False
         header = BULK_HEADER if form is PacketForm.BULK else SHORT_HEADER
         if len(data) < header.size + TAG_BYTES:
             self._stats.drop("short_packet")
-            return
+            return False
         fields = header.unpack_from(data)
         number: int = fields[2]
         if not self._received.is_new(number):
             self._stats.drop("replay")
-            return
+            return False
         plaintext = self._protection.open_untrusted(
             number, data[0], bytes(data[: header.size]), bytes(data[header.size :]), now
         )
         if plaintext is None:
             self._stats.drop("tag")
-            return
+            return False
         if self.state is ConnectionState.CLOSING:
             self._mark(number, now, eliciting=False)
             self._closing.on_late_packet(plaintext, form, now)
-            return
+            return True
         self._on_authentic(now)
-        try:
-            if form is PacketForm.BULK:
-                self._mark(number, now, eliciting=True)
-                self.objects.receive_chunk_untrusted(fields[3], fields[4], plaintext)
-            else:
+        if form is PacketForm.BULK:
+            self._mark(number, now, eliciting=True)
+            self._take_chunk(fields[3], fields[4], plaintext, now)
+        else:
+            try:
                 self._receive_frames_untrusted(number, plaintext, now)
-        except RemoteProtocolError as error:
-            self._abort(error, now)
-        self._collect()
-        if self._protection.is_used_up:
-            self.close(ErrorCode.E_AEAD_LIMIT, "the session's key is used up", now=now)
+            except RemoteProtocolError as error:
+                self._abort(error, now)
+        self._after_input(now)
+        return True
+
+    def receive_run(self, data: memoryview, segment_size: int, *, now: float) -> int:
+        """Take the run of bulk packets that ``data`` begins with, in one sweep where it is regular.
+
+        ``data`` holds segments of ``segment_size`` bytes (the last may be shorter); the first one bears our
+        connection id. Returns how many bytes were taken, 0 where the first segment must be taken by itself.
+        Never raises, whatever the bytes.
+        """
+        scratch = self._scratch
+        if self.state is not ConnectionState.OPEN:
+            return 0
+        if not scratch.admits(segment_size):
+            if self.receive_packet(data[:segment_size], PacketForm.BULK, now=now):
+                scratch.admit(segment_size)
+            return segment_size
+        run = scratch.read_untrusted(data, segment_size)
+        if run is None:
+            return 0
+        keys = self._protection.receive_keys_for(run.first_byte)
+        plaintext = None
+        if keys is not None and self._received.is_new_run(run.number, run.packets):
+            plaintext = scratch.open_untrusted(keys, run, segment_size)
+        if plaintext is None:
+            for start in range(0, run.size, segment_size):
+                packet = data[start : min(start + segment_size, run.size)]
+                self.receive_packet(packet, PacketForm.BULK, now=now)
+            return run.size
+        self._on_authentic(now)
+        self._mark(run.number, now, eliciting=True, count=run.packets)
+        self._take_chunk(run.transfer, run.offset, plaintext, now)
+        self._after_input(now)
+        return run.size
 
     def handle_timer(self, *, now: float) -> None:
         """Act on every timer that is due; a spurious call does nothing."""
@@ -225,11 +279,11 @@ class Connection:
         """Take the next event."""
         return self._events.popleft() if self._events else None
 
-    def next_datagram(self, now: float) -> bytes | None:
-        """Build the next datagram, None when there is nothing to say or it must wait."""
+    def next_datagram(self, now: float) -> Outgoing | None:
+        """Build the next datagram or run, None when there is nothing to say or it must wait."""
         close_frame = self._closing.next_frame(self._probe_timeout_s, now)
         if close_frame is not None:
-            return self._seal(close_frame, now)
+            return Outgoing(self._seal(close_frame, now))
         if self.state is not ConnectionState.OPEN:
             return None
         if self._finish_due and self._finish is not None:
@@ -237,7 +291,7 @@ class Connection:
             self._finish_tries += 1
             delay = self._probe_timeout_s * 2 ** min(self._finish_tries - 1, 6)
             self._timers.set(Timer.FINISH, now + delay)
-            return self._finish
+            return Outgoing(self._finish)
         return self._next_frames(now) or self._next_bulk(now)
 
     def deadline(self) -> tuple[float, str] | None:
@@ -285,8 +339,21 @@ class Connection:
                 case _:
                     pass
 
-    def _mark(self, number: int, now: float, *, eliciting: bool) -> None:
-        self._received.add(number, now, eliciting=eliciting, max_ack_delay_s=self._max_ack_delay_s)
+    def _take_chunk(self, transfer: int, offset: int, chunk: bytes | memoryview, now: float) -> None:
+        try:
+            self.objects.receive_chunk_untrusted(transfer, offset, chunk)
+        except RemoteProtocolError as error:
+            self._abort(error, now)
+
+    def _after_input(self, now: float) -> None:
+        self._collect()
+        if self._protection.is_used_up:
+            self.close(ErrorCode.E_AEAD_LIMIT, "the session's key is used up", now=now)
+
+    def _mark(self, number: int, now: float, *, eliciting: bool, count: int = 1) -> None:
+        self._received.add(
+            number, now, eliciting=eliciting, max_ack_delay_s=self._max_ack_delay_s, count=count
+        )
 
     def _on_authentic(self, now: float) -> None:
         """Any authentic packet proves the peer alive, and that it has the handshake's last message."""
@@ -303,8 +370,8 @@ class Connection:
 
     def _on_ack_untrusted(self, ack: Ack, now: float) -> None:
         result = self._recovery.on_ack_untrusted(ack.ranges, ack.delay_s, now)
-        for packet in result.acknowledged:
-            self._on_acknowledged(packet.contents)
+        for part in result.acknowledged:
+            self._on_acknowledged(part.contents)
         self._on_lost(result.lost)
 
     def _on_control_untrusted(self, offset: int, data: bytes, now: float) -> None:
@@ -317,37 +384,47 @@ class Connection:
                 self._events.append(ControlMessage(channel, message))
         self._frames.on_control_read()
 
-    def _on_lost(self, lost: list[SentPacket[Contents]]) -> None:
-        for packet in lost:
-            self._stats.packets_lost += 1
-            self._send_again(packet.contents)
+    def _on_lost(self, lost: list[RunPart[Contents]]) -> None:
+        for part in lost:
+            self._stats.packets_lost += part.mask.bit_count()
+            self._send_again(part)
 
     def _on_acknowledged(self, contents: Contents) -> None:
         """Tell the part that a packet's contents came from that they arrived."""
         for content in contents:
-            if isinstance(content, ControlPiece):
-                self._frames.control_out.on_acknowledged(content)
-
-    def _send_again(self, contents: Contents) -> None:
-        """Give a lost packet's contents back to the part that they came from."""
-        for content in contents:
             match content:
-                case Chunk():
-                    self.objects.on_chunk_lost(content)
+                case ControlPiece():
+                    self._frames.control_out.on_acknowledged(content)
+                case AckSent(largest):
+                    self._received.on_ack_acknowledged(largest)
+                case _:
+                    pass
+
+    def _send_again(self, part: RunPart[Contents]) -> None:
+        """Give a lost packet's contents back to the part that they came from."""
+        for content in part.contents:
+            match content:
+                case Chunk(transfer, start, stop):
+                    step = part.run.size - BULK_OVERHEAD_BYTES
+                    for low, high in spans(part.mask):
+                        lost = Chunk(transfer, start + low * step, min(stop, start + high * step))
+                        self.objects.on_chunk_lost(lost)
                 case ControlPiece():
                     self._frames.control_out.on_lost(content)
                 case MaxControlSent():
                     self._frames.max_control_due = True
-                case _:
-                    self.objects.on_credit_lost(content.transfer)
+                case MaxDataSent(transfer):
+                    self.objects.on_credit_lost(transfer)
+                case AckSent():
+                    pass  # later ACKs tell the same and more
 
     def _on_loss_timer(self, now: float) -> None:
         lost = self._recovery.on_timeout(now)
         self._on_lost(lost)
         if not lost:
             # Probes carry the oldest contents again, so that they help if all in flight was lost.
-            for packet in self._recovery.oldest(_PROBES):
-                self._send_again(packet.contents)
+            for part in self._recovery.oldest(_PROBES):
+                self._send_again(part)
             self._probes_due = _PROBES
 
     def _collect(self) -> None:
@@ -357,7 +434,7 @@ class Connection:
 
     # Sending
 
-    def _next_frames(self, now: float) -> bytes | None:
+    def _next_frames(self, now: float) -> Outgoing | None:
         frames = self._frames
         frames.move_object_messages()
         probing = self._probes_due > 0
@@ -368,23 +445,50 @@ class Connection:
         payload, contents = frames.payload(room, now, elicit=elicit, probing=probing)
         packet = self._seal(payload, now)
         if elicit:
-            self._on_sent_eliciting(len(packet), contents, now)
-        return packet
+            self._recovery.on_sent(self._recovery.next_number - 1, len(packet), contents, now)
+            self._on_sent_eliciting(len(packet), now)
+        return Outgoing(packet)
 
-    def _next_bulk(self, now: float) -> bytes | None:
-        taken = None
-        if self.objects.has_chunk and self._may_send(now):
-            taken = self.objects.next_chunk(self._datagram_bytes - BULK_OVERHEAD_BYTES)
+    def _next_bulk(self, now: float) -> Outgoing | None:
+        if not (self.objects.has_chunk and self._may_send(now)):
+            return None
+        size = self._datagram_bytes
+        step = size - BULK_OVERHEAD_BYTES
+        taken = self.objects.next_chunk(self._sendable_packets(size) * step)
         if taken is None:
             return None
         chunk, body = taken
-        number = self._recovery.take_number()
+        count = -(-len(body) // step)
+        number = self._recovery.take_numbers(count)
         first_byte = self._first_byte | BULK_BIT | self._protection.phase_bit
-        header = BULK_HEADER.pack(first_byte, self.remote_id, number, chunk.transfer, chunk.start)
-        packet = header + self._protection.send_keys.seal(number, header, body)
-        self._protection.sealed(1, now)
-        self._on_sent_eliciting(len(packet), (chunk,), now)
-        return packet
+        keys = self._protection.send_keys
+        if count == 1:
+            header = BULK_HEADER.pack(first_byte, self.remote_id, number, chunk.transfer, chunk.start)
+            data = header + keys.seal(number, header, body)
+        else:
+            data = self._staging.buffer(size).seal(
+                keys,
+                first_byte=first_byte,
+                connection_id=self.remote_id,
+                number=number,
+                transfer=chunk.transfer,
+                offset=chunk.start,
+                body=body,
+            )
+        self._protection.sealed(count, now)
+        last_size = len(data) - (count - 1) * size
+        each = size if count > 1 else last_size
+        self._recovery.on_sent(number, each, (chunk,), now, count=count, last_size=last_size)
+        self._on_sent_eliciting(len(data), now)
+        return Outgoing(data, size if count > 1 else None)
+
+    def _sendable_packets(self, size: int) -> int:
+        """How many full datagrams may leave as one run, given that one may."""
+        if self._probes_due > 0:
+            return 1
+        window = self._recovery.controller.window - self._recovery.bytes_in_flight
+        burst = self._pacer.burst_bytes
+        return max(1, min(self._run_packets, run_packets_of(size), window // size, -(-burst // size)))
 
     def _may_send(self, now: float) -> bool:
         """Congestion window and pacing; a probe passes both (RFC 9002 7.5)."""
@@ -399,9 +503,8 @@ class Connection:
             return False
         return True
 
-    def _on_sent_eliciting(self, size: int, contents: Contents, now: float) -> None:
+    def _on_sent_eliciting(self, size: int, now: float) -> None:
         self._probes_due = max(0, self._probes_due - 1)
-        self._recovery.on_sent(self._recovery.next_number - 1, size, contents, now)
         self._pacer.on_sent(size)
         self._timers.set(Timer.KEEPALIVE, now + self._keepalive_s)
 

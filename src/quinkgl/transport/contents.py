@@ -12,6 +12,12 @@ from quinkgl.transport.control_stream import ControlPiece
 from quinkgl.transport.object_sender import Chunk
 
 
+class AckSent(NamedTuple):
+    """A packet carried an ACK whose largest number this was."""
+
+    largest: int
+
+
 class MaxControlSent(NamedTuple):
     """A packet carried the CONTROL stream's credit."""
 
@@ -22,5 +28,5 @@ class MaxDataSent(NamedTuple):
     transfer: int
 
 
-Content = ControlPiece | Chunk | MaxControlSent | MaxDataSent
+Content = AckSent | ControlPiece | Chunk | MaxControlSent | MaxDataSent
 Contents = tuple[Content, ...]

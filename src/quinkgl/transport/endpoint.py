@@ -37,7 +37,9 @@ from quinkgl.transport.object_events import (
     ObjectReceived,
 )
 from quinkgl.transport.reassembly import Reassembly
+from quinkgl.transport.scratch import Scratch
 from quinkgl.transport.sinks import ObjectSink
+from quinkgl.transport.staging import Staging
 from quinkgl.transport.stats import EndpointStats
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
@@ -93,6 +95,8 @@ class Endpoint(Exclusive):
         self._now = now
         self._closing = False
         self._reassembly = Reassembly(self._config.objects)
+        self._staging = Staging()
+        self._scratch = Scratch()
         self._connections: dict[bytes, Connection] = {}
         self._by_peer: dict[bytes, Connection] = {}
         self._ready: deque[Connection] = deque()
@@ -241,6 +245,7 @@ class Endpoint(Exclusive):
         for connection in list(self._connections.values()):
             connection.close(code, reason, now=now)
             self._settle(connection)
+        self._reassembly.forget_partials()
 
     @property
     def drained(self) -> bool:
@@ -270,6 +275,10 @@ class Endpoint(Exclusive):
         """Whether no session has anything left to deliver, either way."""
         return all(connection.is_quiet for connection in self._by_peer.values())
 
+    def admits_runs_of(self, segment_size: int) -> bool:
+        """Whether runs with segments of this size are opened in one sweep."""
+        return self._scratch.admits(segment_size)
+
     # Input
 
     @exclusive
@@ -285,8 +294,14 @@ class Endpoint(Exclusive):
         if not segment_size or segment_size >= len(data):
             self._receive_one(data, source, now)
             return
-        for start in range(0, len(data), segment_size):
-            self._receive_one(data[start : start + segment_size], source, now)
+        view = memoryview(data)
+        start = 0
+        while start < len(view):
+            taken = self._receive_run(view[start:], segment_size, now)
+            if not taken:
+                taken = segment_size
+                self._receive_one(view[start : start + taken], source, now)
+            start += taken
 
     @exclusive
     def handle_timer(self, *, now: float) -> None:
@@ -320,7 +335,7 @@ class Endpoint(Exclusive):
             packet = connection.next_datagram(now)
             if packet is not None:
                 self._ready.rotate(-1)
-                return self._transmit(packet, connection.address)
+                return self._transmit(packet.data, connection.address, packet.segment_size)
             self._ready.popleft()
         return None
 
@@ -336,6 +351,19 @@ class Endpoint(Exclusive):
         return "nothing" if due is None else due[1]
 
     # Receiving
+
+    def _receive_run(self, data: memoryview, segment_size: int, now: float) -> int:
+        """Take the run that ``data`` begins with and return its bytes, 0 where it begins with none."""
+        if len(data) <= segment_size or packet_form(data) is not PacketForm.BULK:
+            return 0
+        connection = self._connections.get(bytes(data[1 : 1 + CONNECTION_ID_BYTES]))
+        if connection is None:
+            return 0
+        taken = connection.receive_run(data, segment_size, now=now)
+        if taken:
+            self.stats.datagrams_received += -(-taken // segment_size)
+            self._settle(connection)
+        return taken
 
     def _receive_one(self, data: bytes | memoryview, source: Address, now: float) -> None:
         self.stats.datagrams_received += 1
@@ -391,6 +419,9 @@ class Endpoint(Exclusive):
             max_ack_delay_s=config.parameters.max_ack_delay_s,
             controller=config.controller(config.connection.datagram_bytes),
             reassembly=self._reassembly,
+            staging=self._staging,
+            scratch=self._scratch,
+            rng=self._rng,
             stats=self.stats,
             handshake_rtt_s=finished.rtt_s,
             finish=finished.finish,
@@ -499,10 +530,10 @@ class Endpoint(Exclusive):
         self._now = now
         return now
 
-    def _transmit(self, data: bytes, destination: Address) -> Transmit:
+    def _transmit(self, data: bytes, destination: Address, segment_size: int | None = None) -> Transmit:
         self.stats.bytes_sent += len(data)
-        self.stats.datagrams_sent += 1
-        return Transmit(data, destination)
+        self.stats.datagrams_sent += 1 if segment_size is None else -(-len(data) // segment_size)
+        return Transmit(data, destination, segment_size)
 
     def _next_deadline(self) -> tuple[float, str] | None:
         if self._events:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from quinkgl.transport.contents import Content, Contents, MaxControlSent, MaxDataSent
+from quinkgl.transport.contents import AckSent, Content, Contents, MaxControlSent, MaxDataSent
 from quinkgl.transport.control_stream import ControlReceiver, ControlSender
 from quinkgl.transport.objects import ObjectExchange
 from quinkgl.transport.received import ReceivedPackets
@@ -87,7 +87,9 @@ class FramePackets:
         parts: list[bytes] = []
         contents: list[Content] = []
         if self._received.wants_ack:
-            parts.append(encode_ack(self._received.take_ack(now)))
+            ack = self._received.take_ack(now)
+            parts.append(encode_ack(ack))
+            contents.append(AckSent(ack.ranges[0][1]))
             room -= len(parts[0])
         if elicit:
             self._fill(parts, contents, room, probing=probing)

@@ -26,8 +26,13 @@ class Pacer:
             return now
         return now + max(_QUANTUM_S, (self._datagram - self._tokens) / rate)
 
+    @property
+    def burst_bytes(self) -> int:
+        """What may leave at once now that ``ready_at`` allows a packet."""
+        return int(self._tokens)
+
     def on_sent(self, size: int) -> None:
-        """Charge a packet that left."""
+        """Charge what left, bytes."""
         self._tokens -= size
 
     def _refill(self, now: float, rate: float) -> None:

@@ -99,6 +99,11 @@ class RangeSet:
         index = bisect_right(self._starts, start) - 1
         return index >= 0 and stop <= self._stops[index]
 
+    def overlaps(self, start: int, stop: int) -> bool:
+        """Tell whether any integer of ``[start, stop)`` is in the set."""
+        index = bisect_left(self._starts, stop) - 1
+        return index >= 0 and self._stops[index] > start
+
     def drop_below(self, value: int) -> None:
         """Forget every integer below ``value``."""
         if self._starts and self._starts[0] < value:

@@ -115,6 +115,11 @@ class Reassembly:
         self._partials[sink.root, sink.size] = _Partial(sink, now + self.config.partial_keep_s)
         self.used += sink.memory_bytes
 
+    def forget_partials(self) -> None:
+        """Let go of everything that was kept: nobody will offer it here any more."""
+        while self._partials:
+            self._drop_oldest()
+
     def mark_slow(self, peer: bytes, *, now: float) -> None:
         """Ask nothing of a peer for a window's time, so that others get the room that it held for nothing."""
         self._slow.pop(peer, None)

@@ -13,7 +13,7 @@ _ELICITING_PER_ACK = 2
 class ReceivedPackets:
     """Packet numbers that were authenticated; answers whether one is new, and what the next ACK says."""
 
-    __slots__ = ("_ack_at", "_eliciting", "_floor", "_largest_at", "_ranges")
+    __slots__ = ("_ack_at", "_eliciting", "_floor", "_largest_at", "_ranges", "_told_below", "_untold_from")
 
     def __init__(self) -> None:
         self._ranges = RangeSet()
@@ -21,25 +21,42 @@ class ReceivedPackets:
         self._largest_at = 0.0
         self._eliciting = 0
         self._ack_at: float | None = None
+        self._told_below = 0
+        """Numbers below are reported no more: the peer has seen an ACK that spoke of them."""
+        self._untold_from: int | None = None
+        """The lowest number that came since the last ACK was written."""
 
     def is_new(self, number: int) -> bool:
         """Whether a packet number is inside the window and was not seen: checked before any decryption."""
         return number >= self._floor and number not in self._ranges
 
-    def add(self, number: int, now: float, *, eliciting: bool, max_ack_delay_s: float) -> None:
-        """Record an authenticated packet and decide when it must be acknowledged."""
+    def is_new_run(self, first: int, count: int) -> bool:
+        """Whether ``count`` consecutive numbers are all new."""
+        return first >= self._floor and not self._ranges.overlaps(first, first + count)
+
+    def add(
+        self, number: int, now: float, *, eliciting: bool, max_ack_delay_s: float, count: int = 1
+    ) -> None:
+        """Record an authenticated packet, or ``count`` of them with consecutive numbers.
+
+        Decides when they must be acknowledged.
+        """
         ranges = self._ranges
         expected = ranges.last()[1] if len(ranges) else 0
-        ranges.add(number, number + 1)
-        if number >= expected:
+        stop = number + count
+        ranges.add(number, stop)
+        if stop > expected:
             self._largest_at = now
-            floor = number + 1 - LIMITS.replay_window
+            floor = stop - LIMITS.replay_window
             if floor > self._floor:
                 self._floor = floor
                 ranges.drop_below(floor)
+        if self._untold_from is None or number < self._untold_from:
+            self._untold_from = number
+            self._told_below = min(self._told_below, number)
         if not eliciting:
             return
-        self._eliciting += 1
+        self._eliciting += count
         if number != expected or self._eliciting >= _ELICITING_PER_ACK:
             self._ack_at = now
         else:
@@ -56,12 +73,24 @@ class ReceivedPackets:
         return self._eliciting > 0
 
     def take_ack(self, now: float) -> Ack:
-        """Return the ACK to send now: the highest ranges, as many as one frame takes."""
+        """Return the ACK to send now: the highest ranges not told yet, as many as one frame takes."""
         self._eliciting = 0
         self._ack_at = None
+        self._untold_from = None
+        told_below = self._told_below
         ranges: list[tuple[int, int]] = []
         for start, stop in self._ranges.descending():
-            ranges.append((start, stop - 1))
-            if len(ranges) == LIMITS.ack_ranges:
+            if stop <= told_below or len(ranges) == LIMITS.ack_ranges:
                 break
+            ranges.append((max(start, told_below), stop - 1))
         return Ack(tuple(ranges), max(0.0, now - self._largest_at))
+
+    def on_ack_acknowledged(self, largest: int) -> None:
+        """Report no more what an ACK up to ``largest`` told, which the peer has (RFC 9000 13.2.4).
+
+        What came after that ACK was written is still to be told, late numbers below ``largest`` among it.
+        """
+        told = largest + 1
+        if self._untold_from is not None:
+            told = min(told, self._untold_from)
+        self._told_below = max(self._told_below, told)

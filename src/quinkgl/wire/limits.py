@@ -138,6 +138,7 @@ class Constants:
     key_phase_packets: int
     key_phase_s: float
     aead_integrity_failures: int
+    skipped_number_interval_packets: tuple[int, ...]
     initial_rtt_s: float
     packet_threshold: int
     time_threshold: float
