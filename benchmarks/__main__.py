@@ -46,7 +46,7 @@ def main() -> int:
     text = "\n\n".join(parts)
     print(text)
     if not arguments.only and not arguments.quick:
-        today = dt.dt.now(dt.UTC).date()
+        today = dt.datetime.now(dt.UTC).date()
         head = f"{_HEAD}\n{today}: {machine()}."
         RESULTS.write_text(f"{head}\n\n{text}\n", encoding="utf-8")
     return 0 if "| NO |" not in text else 1
