@@ -16,6 +16,10 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from quinkgl.crypto.agreement import Method
 from quinkgl.crypto.cookie import mac2, seal_cookie
 from quinkgl.crypto.cose import sign1
 from quinkgl.crypto.identity import Identity, signature_label
@@ -48,6 +52,7 @@ from quinkgl.wire.messages.gossip import UpdateHeader, encode_update_header
 from quinkgl.wire.messages.manifest import Agree, Hello, Refuse, Terms, encode_manifest_message
 from quinkgl.wire.messages.membership import Records, encode_membership_message, encode_record
 from quinkgl.wire.messages.objects import Cancel, Done, Offer, Want, encode_object_message
+from quinkgl.wire.messages.secrets import ExchangeOffer, ExchangeReply, encode_exchange_message
 from quinkgl.wire.messages.session import HandshakePayload, TransportParameters, encode_handshake_payload
 from quinkgl.wire.packets import split_init_untrusted
 
@@ -317,6 +322,42 @@ def short_packets() -> Example:
     }
 
 
+def key_phases() -> Example:
+    """A key, the next two of its direction, and what follows where a secret is mixed in."""
+    first = PacketKeys(bytes(range(32)))
+    secret, handshake_hash = bytes([0x5A]) * 32, bytes([0xA5]) * 32
+    return {
+        "k_0": first.key,
+        "k_1": first.next_phase().key,
+        "k_2": first.next_phase().next_phase().key,
+        "secret": secret,
+        "h": handshake_hash,
+        "k_1_with_an_ML_KEM_768_secret": first.mixed(secret, handshake_hash, "pq").key,
+        "k_1_with_an_X25519_secret": first.mixed(secret, handshake_hash, "ratchet").key,
+    }
+
+
+def key_exchange() -> Example:
+    """The messages of an exchange; of ML-KEM-768 what can be computed without a random ciphertext."""
+    ours = X25519PrivateKey.from_private_bytes(bytes([0x55]) * 32)
+    theirs = X25519PrivateKey.from_private_bytes(bytes([0x66]) * 32)
+    lattice = MLKEM768PrivateKey.from_seed_bytes(bytes(range(64)))
+    public = lattice.public_key().public_bytes_raw()
+    ours_public, theirs_public = (key.public_key().public_bytes_raw() for key in (ours, theirs))
+    return {
+        "X25519_private_of_OFFER": ours.private_bytes_raw(),
+        "X25519_private_of_REPLY": theirs.private_bytes_raw(),
+        "X25519_OFFER": encode_exchange_message(ExchangeOffer(Method.X25519, ours_public)),
+        "X25519_REPLY": encode_exchange_message(ExchangeReply(Method.X25519, theirs_public)),
+        "X25519_secret": ours.exchange(theirs.public_key()),
+        "ML_KEM_768_seed_d_z": bytes(range(64)),
+        "ML_KEM_768_OFFER_bytes": len(encode_exchange_message(ExchangeOffer(Method.ML_KEM_768, public))),
+        "ML_KEM_768_OFFER_begins": encode_exchange_message(ExchangeOffer(Method.ML_KEM_768, public))[:40],
+        "SHA_256_of_the_encapsulation_key": hashlib.sha256(public).digest(),
+        "secret_of_a_ciphertext_of_1088_bytes_0x5a": lattice.decapsulate(bytes([0x5A]) * 1088),
+    }
+
+
 def ack_frame() -> Example:
     """An ACK of packets 0 to 2, 5, and 8 to 10, the last of which arrived 4 ms ago."""
     received = RangeSet()
@@ -568,6 +609,8 @@ EXAMPLES: dict[str, Callable[[], Example]] = {
     "version-negotiation": version_negotiation,
     "long-packets": long_packets,
     "short-packets": short_packets,
+    "key-phases": key_phases,
+    "key-exchange": key_exchange,
     "ack-frame": ack_frame,
     "small-frames": small_frames,
     "rtt": rtt,

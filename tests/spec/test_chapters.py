@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from quinkgl.transport.secret_exchange import TRANSITIONS, ExchangeEvent, ExchangeState
 from quinkgl.wire.cbor import decode_untrusted
 from quinkgl.wire.messages.fetch import FetchRefused, Get, Piece, encode_fetch_message
 from quinkgl.wire.messages.fingerprint import (
@@ -29,6 +30,7 @@ from quinkgl.wire.messages.membership import (
     encode_record,
 )
 from quinkgl.wire.messages.objects import Cancel, Done, Offer, Want, encode_object_message
+from quinkgl.wire.messages.secrets import ExchangeOffer, ExchangeReply, encode_exchange_message
 from quinkgl.wire.messages.session import HandshakePayload, TransportParameters, encode_handshake_payload
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,6 +146,23 @@ def test_the_session_schema_has_the_codec_s_keys() -> None:
     encoded = decode_untrusted(encode_handshake_payload(most), max_bytes=1024, where="a payload")
     required, optional = schema["transport-parameters"]
     assert set(encoded[2]) == required | optional
+    messages = {"exchange-offer": ExchangeOffer(2, bytes(32)), "exchange-reply": ExchangeReply(2, bytes(32))}
+    for name, message in messages.items():
+        assert keys(encode_exchange_message(message)) == schema[name][0]
+    assert schema.keys() == {"handshake-payload", "transport-parameters", *messages}
+
+
+def test_the_steps_of_a_secret_exchange_are_those_of_the_chapter() -> None:
+    text = (SPEC / "05a-keys.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    words = {event.value: event for event in ExchangeEvent}
+    words["a packet under the other side's mixed key arrives"] = ExchangeEvent.PEER_MIXED
+    written = {
+        (ExchangeState(state), words[event]): ExchangeState(following)
+        for state, event, following, _ in (row for row in rows if len(row) == 4)
+        if event in words
+    }
+    assert written == TRANSITIONS
 
 
 def test_the_manifest_schema_has_the_codec_s_keys() -> None:

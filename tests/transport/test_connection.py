@@ -14,6 +14,7 @@ from quinkgl.transport import (
     ConnectionConfig,
     ConnectionLost,
     EndpointConfig,
+    KeyLimits,
     MessageReceived,
     ObjectArrived,
     ObjectSent,
@@ -232,7 +233,7 @@ def test_short_packets_and_unknown_ids_are_counted():
 
 def test_bits_that_mean_nothing_yet_are_ignored():
     table = Dialogue()
-    for bits in (0x01, 0x07, 0x20):
+    for bits in (0x01, 0x02, 0x07):
         number = table.peer.next_number
         session, header = (
             table.peer.session,
@@ -477,8 +478,10 @@ def test_the_idle_time_out_is_the_smaller_of_both():
 
 
 def test_a_session_ends_before_its_key_is_used_up():
-    """A cipher protects only so many packets under one key."""
-    config = EndpointConfig(connection=ConnectionConfig(key_packets=20))
+    """A cipher protects only so many packets under one key, and this peer lets none be changed."""
+    config = EndpointConfig(
+        connection=ConnectionConfig(keys=KeyLimits(phase_packets=10, confidentiality_packets=20))
+    )
     table = Dialogue(config=config)
     for _ in range(100):
         table.deliver(table.peer.seal(PING))
@@ -487,7 +490,7 @@ def test_a_session_ends_before_its_key_is_used_up():
             break
     (lost,) = table.events_of(ConnectionLost)
     assert (lost.code, lost.by_remote) == (ErrorCode.E_AEAD_LIMIT, False)
-    assert 19 <= max(table.peer.received) < 25
+    assert 28 <= max(table.peer.received) <= 40  # ten under the first key, twenty under the second
 
 
 @pytest.mark.parametrize("idle_timeout_s", [60.0, 4.0])

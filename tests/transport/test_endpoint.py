@@ -825,12 +825,14 @@ def test_the_deadline_has_a_reason():
     reasons = {machine.deadline_reason}
     pair.network.settle_all()
     reasons.add(machine.deadline_reason)
-    for _ in range(400):
-        pair.run(limit_s=0.001)
+    for _ in range(500):
+        pair.run(limit_s=0.004)
         reasons |= {machine.deadline_reason, pair.b.machine.deadline_reason}
     machine.close(now=pair.now)
     assert machine.deadline_reason == "events"
-    assert {"handshake", "half-open handshake", "loss", "ack", "keepalive", "finish"} <= reasons | {"finish"}
+    assert {"handshake", "half-open handshake", "loss", "ack", "keepalive", "keys", "finish"} <= reasons | {
+        "finish"
+    }
     pair.network.settle_all()
     assert machine.deadline_reason == "close_again"
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -44,7 +45,12 @@ class KeySource:
 
     @classmethod
     def insecure_deterministic(cls, rng: random.Random) -> KeySource:
-        """Keys from a seeded generator, so that a simulation can be repeated. They protect nothing."""
+        """Keys from a seeded generator, so that a simulation can be repeated. They protect nothing.
+
+        One thing stays random: the library takes no seed for ML-KEM encapsulation. So two runs of a
+        simulation with post-quantum exchanges have the same datagrams at the same times, of the same sizes
+        and with the same content inside, but not the same ciphertext.
+        """
         return cls(rng.randbytes)
 
     def x25519(self) -> X25519PrivateKey:
@@ -54,6 +60,10 @@ class KeySource:
     def ed25519(self) -> Ed25519PrivateKey:
         """Return a fresh Ed25519 private key (RFC 8032)."""
         return Ed25519PrivateKey.from_private_bytes(self._draw(CONSTANTS.key_bytes))
+
+    def ml_kem(self) -> MLKEM768PrivateKey:
+        """Return a fresh ML-KEM-768 private key (FIPS 203), made from its 64-byte seed."""
+        return MLKEM768PrivateKey.from_seed_bytes(self._draw(CONSTANTS.ml_kem_seed_bytes))
 
     def random_bytes(self, count: int) -> bytes:
         """Return ``count`` fresh secret bytes."""

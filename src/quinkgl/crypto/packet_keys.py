@@ -12,6 +12,7 @@ from struct import Struct
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from quinkgl.crypto.psk import domain_label, hkdf_expand, hkdf_extract
 from quinkgl.wire.limits import CONSTANTS
 
 _pack_nonce = Struct(">4xQ").pack
@@ -26,13 +27,15 @@ def nonce(packet_number: int) -> bytes:
 class PacketKeys:
     """One 32-byte key. ``aead`` is the cipher itself, for runs of packets that are sealed in one sweep.
 
+    ``key`` is for key logs and for the derivation of what follows; it never leaves the node otherwise.
+
     Whoever uses ``aead.decrypt_into`` must know that a wrong tag leaves unverified plaintext in the buffer.
     """
 
-    __slots__ = ("_key", "aead")
+    __slots__ = ("aead", "key")
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        self.key = key
         self.aead = AESGCM(key)
 
     def seal(self, packet_number: int, header: bytes, plaintext: bytes | bytearray | memoryview) -> bytes:
@@ -52,3 +55,11 @@ class PacketKeys:
         """Return the keys of the next key phase: REKEY of Noise revision 34, section 4.2."""
         zeros = bytes(CONSTANTS.key_bytes)
         return PacketKeys(self.aead.encrypt(_pack_nonce(_LAST_NONCE), zeros, None)[: CONSTANTS.key_bytes])
+
+    def mixed(self, secret: bytes, handshake_hash: bytes, domain: str) -> PacketKeys:
+        """Return the keys of the next key phase where a new secret goes into them (spec 5a.7).
+
+        ``domain`` names a label of ``spec/registries/domains.toml``.
+        """
+        root = hkdf_extract(self.key, secret + handshake_hash)
+        return PacketKeys(hkdf_expand(root, domain_label(domain)))

@@ -43,6 +43,11 @@ class SwarmKeys:
     root: bytes = field(repr=False)
 
 
+def domain_label(domain: str) -> bytes:
+    """Return the label of a domain of ``spec/registries/domains.toml``."""
+    return _LABELS[domain]
+
+
 def hkdf_extract(salt: bytes, ikm: bytes) -> bytes:
     """Return HKDF-Extract with SHA-256 (RFC 5869 section 2.2), 32 bytes."""
     return hmac.digest(salt, ikm, "sha256")

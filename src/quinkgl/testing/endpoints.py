@@ -14,6 +14,7 @@ from quinkgl.crypto.cookie import mac2, open_cookie_untrusted
 from quinkgl.crypto.identity import Identity
 from quinkgl.crypto.keys import KeySource
 from quinkgl.crypto.mac import mac1
+from quinkgl.crypto.packet_keys import PacketKeys
 from quinkgl.crypto.psk import SwarmKeys, derive_member_keys
 from quinkgl.testing.contract import Checked
 from quinkgl.testing.network import Link, Node, VirtualNetwork, datagrams_of
@@ -27,6 +28,7 @@ from quinkgl.wire.packets import (
     BULK_HEADER,
     CONNECTION_ID_BYTES,
     COOKIE_NONCE_BYTES,
+    KEY_PHASE_BIT,
     LONG_HEADER_BYTES,
     MAC_BYTES,
     SHORT_HEADER,
@@ -178,6 +180,8 @@ class ScriptedPeer:
         self.versions = versions
         self.initiator = Initiator(self.party, self._source, version, versions)
         self._session: Session | None = None
+        self._receive_keys: PacketKeys | None = None
+        self._phase_bit = 0
 
     @property
     def peer_id(self) -> bytes:
@@ -306,15 +310,25 @@ class ScriptedPeer:
         form = packet_form(datagram)
         header = BULK_HEADER if form is PacketForm.BULK else SHORT_HEADER
         fields = header.unpack_from(datagram)
-        payload = self.session.receive_keys.open_untrusted(
-            fields[2], datagram[: header.size], datagram[header.size :]
-        )
+        payload = self._open(fields[2], datagram[: header.size], datagram[header.size :])
         if payload is None:
             raise AssertionError(f"packet {fields[2]} is not authentic")
         self.received.append(fields[2])
         if form is PacketForm.BULK:
             return fields[3], fields[4], payload
         return decode_frames_untrusted(payload)
+
+    def _open(self, number: int, header: bytes, ciphertext: bytes) -> bytes | None:
+        """Open a packet under the present key of the endpoint, or follow to its next one."""
+        keys = self._receive_keys if self._receive_keys is not None else self.session.receive_keys
+        payload = keys.open_untrusted(number, header, ciphertext)
+        if payload is None and header[0] & KEY_PHASE_BIT != self._phase_bit:
+            keys = keys.next_phase()
+            payload = keys.open_untrusted(number, header, ciphertext)
+            if payload is not None:
+                self._phase_bit ^= KEY_PHASE_BIT
+        self._receive_keys = keys if payload is not None else self._receive_keys
+        return payload
 
     def _number(self, number: int | None) -> int:
         if number is None:

@@ -21,11 +21,13 @@ from quinkgl.transport.events import (
     TransferFailed,
     Transmit,
 )
+from quinkgl.transport.key_schedule import KeyLimits
 from quinkgl.transport.objects import ObjectExchange
 from quinkgl.transport.reassembly import ObjectConfig
 from quinkgl.transport.sinks import MemorySink, ObjectSink
 from quinkgl.transport.stats import EndpointStats
 from quinkgl.wire.merkle import leaf_hashes, merkle_root
+from quinkgl.wire.messages.session import PostQuantum
 
 __all__ = [
     "ConnectFailed",
@@ -37,6 +39,7 @@ __all__ = [
     "EndpointConfig",
     "EndpointEvent",
     "EndpointStats",
+    "KeyLimits",
     "MemorySink",
     "MessageReceived",
     "ObjectArrived",
@@ -45,6 +48,7 @@ __all__ = [
     "ObjectSent",
     "ObjectSink",
     "OfferReceived",
+    "PostQuantum",
     "TransferFailed",
     "Transmit",
     "leaf_hashes",

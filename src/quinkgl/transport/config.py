@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from quinkgl.transport.congestion import CongestionController, NewReno
+from quinkgl.transport.key_schedule import KeyLimits, KeyLog
 from quinkgl.transport.reassembly import ObjectConfig
 from quinkgl.transport.staging import RUN_PACKETS
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
-from quinkgl.wire.limits import CONSTANTS, LIMITS
-from quinkgl.wire.messages.session import TransportParameters
+from quinkgl.wire.limits import LIMITS
+from quinkgl.wire.messages.session import PostQuantum, TransportParameters
 from quinkgl.wire.packets import MAX_VERSIONS, VERSION, is_grease_version
 
 _VERSIONS_END = 2**32
@@ -26,8 +27,8 @@ class ConnectionConfig:
     """Most bulk packets that are handed out as one run, at least 1: without runs."""
     keepalive_s: float = LIMITS.keepalive_s
     close_timeout_s: float = LIMITS.close_timeout_s
-    key_packets: int = CONSTANTS.key_phase_packets
-    """Packets that may be sealed under one key; the session ends then, well inside what the cipher allows."""
+    keys: KeyLimits = field(default_factory=KeyLimits)
+    """How long a packet key is used, and how often a new secret goes into the keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,12 @@ class EndpointConfig:
     handshake_timeout_s: float = LIMITS.handshake_timeout_s
     handshake_tries: int = LIMITS.handshake_retries
     connections: int = LIMITS.connections
+    post_quantum: PostQuantum = PostQuantum.OFFERED
+    """Whether ML-KEM-768 goes into the keys of sessions. OFFERED does so where the peer offers it as well and
+    the cryptographic library knows it; REQUIRED refuses other peers, and other libraries."""
+    keylog: KeyLog | None = None
+    """Called with each line of a key log (``docs/reference/key-log.md``); whoever reads the lines can read
+    the sessions. It must not raise."""
     controller: Callable[[int], CongestionController] = NewReno
     """Makes the congestion controller of a session from the size of its datagrams."""
     versions: tuple[int, ...] = (VERSION,)

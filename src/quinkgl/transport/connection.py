@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from quinkgl.crypto.keys import KeySource
 from quinkgl.transport.closing import Closing
 from quinkgl.transport.config import ConnectionConfig
 from quinkgl.transport.congestion import CongestionController
@@ -18,10 +19,10 @@ from quinkgl.transport.contents import AckSent, Contents, MaxControlSent, MaxDat
 from quinkgl.transport.control_stream import ControlPiece
 from quinkgl.transport.frame_packets import FramePackets
 from quinkgl.transport.handshake import Session
+from quinkgl.transport.key_schedule import KeyLog, KeySchedule
 from quinkgl.transport.object_sender import Chunk
 from quinkgl.transport.objects import ObjectExchange
 from quinkgl.transport.pacer import Pacer
-from quinkgl.transport.packet_protection import PacketProtection
 from quinkgl.transport.reassembly import Reassembly
 from quinkgl.transport.received import ReceivedPackets
 from quinkgl.transport.recovery import LossRecovery, RunPart, spans
@@ -43,6 +44,7 @@ from quinkgl.wire.frames import (
     PathResponse,
     decode_frames_untrusted,
 )
+from quinkgl.wire.limits import LIMITS
 from quinkgl.wire.packets import (
     BULK_BIT,
     BULK_HEADER,
@@ -59,6 +61,8 @@ if TYPE_CHECKING:
 _SHORT_FORM = 0x40
 _PROBES = 2
 """RFC 9002 6.2.4: two packets a probe time-out, so that one more loss does not double the wait."""
+_FINISH_LIFETIME_S = 2 * LIMITS.half_open_lifetime_s
+"""How long an initiator waits for the first packet of its session."""
 _KEEPALIVES_PER_IDLE_TIMEOUT = 4
 """Three of four may be lost before a peer that asked for a short idle time-out gives us up."""
 
@@ -93,12 +97,16 @@ class Connection:
         stats: EndpointStats,
         handshake_rtt_s: float | None,
         finish: bytes | None,
+        source: KeySource,
+        post_quantum: bool,
+        keylog: KeyLog | None,
         now: float,
     ) -> None:
         """Start a session.
 
         ``staging`` and ``scratch`` are the endpoint's; ``rng`` chooses which packet numbers are skipped.
-        ``finish`` is the initiator's last handshake datagram, sent until the peer shows it came.
+        ``post_quantum`` says that both sides offer ML-KEM-768. ``finish`` is the initiator's last handshake
+        datagram, sent until the peer shows it came.
         """
         self.session = session
         self.peer = session.peer_id
@@ -123,8 +131,19 @@ class Connection:
             self._recovery.rtt.sample(handshake_rtt_s, 0.0)
         self._pacer = Pacer(self._datagram_bytes)
         self._received = ReceivedPackets()
-        self._protection = PacketProtection(
-            session.send_keys, session.receive_keys, used_up_after=config.key_packets
+        self._keys = KeySchedule(
+            send=session.send_keys,
+            receive=session.receive_keys,
+            handshake_hash=session.handshake_hash,
+            initiator=not incoming,
+            post_quantum=post_quantum,
+            source=source,
+            limits=config.keys,
+            probe_timeout=lambda: self._probe_timeout_s,
+            now=now,
+            log=keylog,
+            send_id=remote_id,
+            receive_id=local_id,
         )
         self._reader = ControlReader()
         self.objects = ObjectExchange(reassembly, session.peer_id)
@@ -138,7 +157,9 @@ class Connection:
         # The responder shows with its first packet that message 3 arrived.
         self._frames.ping_due = incoming
         self._probes_due = 0
-        self._timers.set(Timer.IDLE, now + self._idle_timeout_s)
+        # A responder that lost message 3 forgets the handshake; waiting on would be for nothing.
+        first_wait_s = self._idle_timeout_s if incoming else min(self._idle_timeout_s, _FINISH_LIFETIME_S)
+        self._timers.set(Timer.IDLE, now + first_wait_s)
         self._timers.set(Timer.KEEPALIVE, now + self._keepalive_s)
 
     # Commands
@@ -147,7 +168,9 @@ class Connection:
         """Queue a message on the CONTROL stream. False when the session is ending or the queue is full."""
         if self.state is not ConnectionState.OPEN or not self.has_message_room:
             return False
-        self._frames.write(channel, body)
+        self._frames.hold(channel, body)
+        if self._keys.application_allowed:
+            self._frames.release()
         return True
 
     @property
@@ -158,7 +181,7 @@ class Connection:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is left to deliver: no transfer is open and the peer has every message."""
-        return not self.objects.has_open_transfers and not self._frames.control_out.queued_bytes
+        return not self.objects.has_open_transfers and not self._frames.queued_bytes
 
     def accept_object(self, transfer: int, sink: ObjectSink | None, *, now: float) -> bool:
         """Ask for an offered object, as :meth:`ObjectExchange.accept` says."""
@@ -200,9 +223,14 @@ class Connection:
         if not self._received.is_new(number):
             self._stats.drop("replay")
             return False
-        plaintext = self._protection.open_untrusted(
-            number, data[0], bytes(data[: header.size]), bytes(data[header.size :]), now
-        )
+        try:
+            plaintext = self._keys.open_untrusted(
+                number, data[0], bytes(data[: header.size]), bytes(data[header.size :]), now
+            )
+        except RemoteProtocolError as error:
+            if self.state is ConnectionState.OPEN:
+                self._abort(error, now)
+            return False
         if plaintext is None:
             self._stats.drop("tag")
             return False
@@ -239,7 +267,7 @@ class Connection:
         run = scratch.read_untrusted(data, segment_size)
         if run is None:
             return 0
-        keys = self._protection.receive_keys_for(run.first_byte)
+        keys = self._keys.receive_keys_for(run.first_byte)
         plaintext = None
         if keys is not None and self._received.is_new_run(run.number, run.packets):
             plaintext = scratch.open_untrusted(keys, run, segment_size)
@@ -247,6 +275,11 @@ class Connection:
             for start in range(0, run.size, segment_size):
                 packet = data[start : min(start + segment_size, run.size)]
                 self.receive_packet(packet, PacketForm.BULK, now=now)
+            return run.size
+        try:
+            self._keys.opened_untrusted(run.number, run.number + run.packets - 1)
+        except RemoteProtocolError as error:
+            self._abort(error, now)
             return run.size
         self._on_authentic(now)
         self._mark(run.number, now, eliciting=True, count=run.packets)
@@ -272,6 +305,12 @@ class Connection:
         due = self._recovery.deadline()
         if due is not None and due <= now:
             self._on_loss_timer(now)
+        due = self._keys.deadline()
+        if due is not None and due <= now:
+            try:
+                self._keys.handle_timer_untrusted(now)
+            except RemoteProtocolError as error:
+                self._abort(error, now)
 
     # Output
 
@@ -289,7 +328,9 @@ class Connection:
         if self._finish_due and self._finish is not None:
             self._finish_due = False
             self._finish_tries += 1
-            delay = self._probe_timeout_s * 2 ** min(self._finish_tries - 1, 6)
+            delay = min(self._probe_timeout_s, LIMITS.handshake_timeout_s) * 2 ** min(
+                self._finish_tries - 1, 6
+            )
             self._timers.set(Timer.FINISH, now + delay)
             return Outgoing(self._finish)
         return self._next_frames(now) or self._next_bulk(now)
@@ -303,6 +344,7 @@ class Connection:
                 (self._recovery.deadline(), "loss"),
                 (self._received.ack_at, "ack"),
                 (self.objects.deadline(), "rate"),
+                (self._keys.deadline(), "keys"),
             ):
                 if when is not None and (best is None or when < best[0]):
                     best = (when, why)
@@ -347,7 +389,7 @@ class Connection:
 
     def _after_input(self, now: float) -> None:
         self._collect()
-        if self._protection.is_used_up:
+        if self._keys.is_used_up:
             self.close(ErrorCode.E_AEAD_LIMIT, "the session's key is used up", now=now)
 
     def _mark(self, number: int, now: float, *, eliciting: bool, count: int = 1) -> None:
@@ -373,11 +415,24 @@ class Connection:
         for part in result.acknowledged:
             self._on_acknowledged(part.contents)
         self._on_lost(result.lost)
+        self._keys.on_acknowledged(ack.ranges[0][1], now)
+        self._keys.on_stream_acknowledged(self._frames.control_out.acknowledged, now)
 
     def _on_control_untrusted(self, offset: int, data: bytes, now: float) -> None:
         ready = self._frames.control_in.receive_untrusted(offset, data)
         for channel, message in self._reader.feed_untrusted(ready):
-            if channel is Channel.OBJECTS:
+            if channel is Channel.SESSION:
+                self._keys.receive_message_untrusted(message, now)
+                # The peer goes on once it hears that we have the message.
+                self._frames.ping_due = True
+            elif not self._keys.application_expected:
+                raise RemoteProtocolError(
+                    ErrorCode.E_HS_PQ_REQUIRED,
+                    f"a message on channel {channel} before the keys have the ML-KEM-768 secret",
+                    layer="transport",
+                    section="K-038",
+                )
+            elif channel is Channel.OBJECTS:
                 self.objects.receive_message_untrusted(message, now=now)
             else:
                 self._collect()
@@ -436,7 +491,10 @@ class Connection:
 
     def _next_frames(self, now: float) -> Outgoing | None:
         frames = self._frames
-        frames.move_object_messages()
+        frames.move_key_messages(self._keys)
+        if self._keys.application_allowed:
+            frames.release()
+            frames.move_object_messages()
         probing = self._probes_due > 0
         elicit = frames.wants_to_elicit(probing=probing) and self._may_send(now)
         if not elicit and not frames.is_ack_due(now):
@@ -460,8 +518,8 @@ class Connection:
         chunk, body = taken
         count = -(-len(body) // step)
         number = self._recovery.take_numbers(count)
-        first_byte = self._first_byte | BULK_BIT | self._protection.phase_bit
-        keys = self._protection.send_keys
+        first_byte = self._first_byte | BULK_BIT | self._keys.phase_bit
+        keys = self._keys.send_keys
         if count == 1:
             header = BULK_HEADER.pack(first_byte, self.remote_id, number, chunk.transfer, chunk.start)
             data = header + keys.seal(number, header, body)
@@ -475,7 +533,7 @@ class Connection:
                 offset=chunk.start,
                 body=body,
             )
-        self._protection.sealed(count, now)
+        self._keys.sealed(number + count - 1, count, now)
         last_size = len(data) - (count - 1) * size
         each = size if count > 1 else last_size
         self._recovery.on_sent(number, each, (chunk,), now, count=count, last_size=last_size)
@@ -510,10 +568,10 @@ class Connection:
 
     def _seal(self, payload: bytes, now: float) -> bytes:
         number = self._recovery.take_number()
-        first_byte = self._first_byte | self._protection.phase_bit
+        first_byte = self._first_byte | self._keys.phase_bit
         header = SHORT_HEADER.pack(first_byte, self.remote_id, number)
-        packet = header + self._protection.send_keys.seal(number, header, payload)
-        self._protection.sealed(1, now)
+        packet = header + self._keys.send_keys.seal(number, header, payload)
+        self._keys.sealed(number, 1, now)
         return packet
 
     # The end

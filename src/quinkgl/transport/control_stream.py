@@ -35,6 +35,16 @@ class ControlSender:
         return len(self._buffer)
 
     @property
+    def end(self) -> int:
+        """Offset behind the last byte that was written."""
+        return self._base + len(self._buffer)
+
+    @property
+    def acknowledged(self) -> int:
+        """Offset up to which the peer has everything."""
+        return self._base
+
+    @property
     def has_output(self) -> bool:
         """Whether a piece can be taken now."""
         return len(self._resend) > 0 or self._next < min(self._limit, self._base + len(self._buffer))

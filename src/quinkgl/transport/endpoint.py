@@ -9,8 +9,10 @@ counted in ``stats.dropped``.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from quinkgl.crypto.agreement import has_ml_kem
 from quinkgl.crypto.identity import Identity
 from quinkgl.crypto.keys import key_source
 from quinkgl.crypto.psk import SwarmKeys
@@ -46,6 +48,7 @@ from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.exclusive import Exclusive, exclusive
 from quinkgl.wire.limits import LIMITS
+from quinkgl.wire.messages.session import PostQuantum
 from quinkgl.wire.packets import (
     CONNECTION_ID_BYTES,
     DESTINATION_ID_OF_LONG,
@@ -61,6 +64,19 @@ if TYPE_CHECKING:
 
 _CROSSING_S = LIMITS.half_open_lifetime_s
 """Two handshakes of the same two processes that ended within this time crossed each other."""
+
+
+def _post_quantum(wanted: PostQuantum) -> PostQuantum:
+    """Return what can be offered of what is wanted. LocalProtocolError where that is too little."""
+    if wanted is PostQuantum.NO or has_ml_kem():
+        return wanted
+    if wanted is PostQuantum.REQUIRED:
+        raise LocalProtocolError(
+            ErrorCode.E_USAGE,
+            "post-quantum keys are required, and the OpenSSL of this Python package has no ML-KEM-768",
+            layer="transport",
+        )
+    return PostQuantum.NO
 
 
 class Endpoint(Exclusive):
@@ -82,15 +98,19 @@ class Endpoint(Exclusive):
         ``keys`` are those that it connects with unless told otherwise. It answers whoever holds these or
         one of ``also_keys``: further swarms, or further modes of one; the events tell which fitted.
 
-        LocalProtocolError when ``rng`` is seeded without ``insecure_deterministic_keys``.
+        LocalProtocolError when ``rng`` is seeded without ``insecure_deterministic_keys``, and when
+        post-quantum keys are required and the cryptographic library has none.
         """
         self.stats = EndpointStats()
         self._config = config if config is not None else EndpointConfig()
         self._rng = rng
         source = key_source(rng, insecure_deterministic_keys=insecure_deterministic_keys)
+        self._source = source
         static = source.x25519()
         self._keys = (keys, *also_keys)
-        parties = tuple(LocalParty(identity, each, static, self._config.parameters) for each in self._keys)
+        parameters = replace(self._config.parameters, pq=_post_quantum(self._config.post_quantum))
+        self._post_quantum = parameters.pq != PostQuantum.NO
+        parties = tuple(LocalParty(identity, each, static, parameters) for each in self._keys)
         self._handshakes = Handshakes(parties, source, self._config, rng, self.stats, now)
         self._now = now
         self._closing = False
@@ -425,6 +445,9 @@ class Endpoint(Exclusive):
             stats=self.stats,
             handshake_rtt_s=finished.rtt_s,
             finish=finished.finish,
+            source=self._source,
+            post_quantum=self._post_quantum and finished.session.parameters.pq != PostQuantum.NO,
+            keylog=config.keylog,
             now=now,
         )
         self._install(connection, now)

@@ -6,6 +6,7 @@ from collections import deque
 
 from quinkgl.transport.contents import AckSent, Content, Contents, MaxControlSent, MaxDataSent
 from quinkgl.transport.control_stream import ControlReceiver, ControlSender
+from quinkgl.transport.key_schedule import KeySchedule
 from quinkgl.transport.objects import ObjectExchange
 from quinkgl.transport.received import ReceivedPackets
 from quinkgl.wire.control import Channel, encode_control
@@ -37,6 +38,8 @@ class FramePackets:
         self.path_responses: deque[bytes] = deque(maxlen=4)
         self.ping_due = False
         self.max_control_due = False
+        self._held: deque[bytes] = deque()
+        self._held_bytes = 0
         self._granted_control = self.control_in.limit
         self._received = received
         self._objects = objects
@@ -44,11 +47,34 @@ class FramePackets:
     @property
     def has_message_room(self) -> bool:
         """Whether the CONTROL queue takes another message."""
-        return self.control_out.queued_bytes < _CONTROL_QUEUE_BYTES
+        return self.queued_bytes < _CONTROL_QUEUE_BYTES
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of messages that the peer is not known to have."""
+        return self.control_out.queued_bytes + self._held_bytes
 
     def write(self, channel: Channel, body: bytes) -> None:
         """Queue a message on the CONTROL stream."""
         self.control_out.write(encode_control(channel, body))
+
+    def hold(self, channel: Channel, body: bytes) -> None:
+        """Keep a message until :meth:`release`: the keys are not yet what they are to be."""
+        self._held.append(encode_control(channel, body))
+        self._held_bytes += len(self._held[-1])
+
+    def release(self) -> None:
+        """Queue what was held."""
+        while self._held:
+            self.control_out.write(self._held.popleft())
+        self._held_bytes = 0
+
+    def move_key_messages(self, keys: KeySchedule) -> None:
+        """Queue a message of the secret exchange."""
+        message = keys.next_message()
+        if message is not None:
+            self.write(Channel.SESSION, message)
+            keys.on_message_written(self.control_out.end)
 
     def on_control_read(self) -> None:
         """Grant more of the CONTROL stream once half of what was granted is read."""

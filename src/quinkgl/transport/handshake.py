@@ -24,6 +24,7 @@ from quinkgl.wire.addresses import Address, encode_address
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.messages.session import (
     HandshakePayload,
+    PostQuantum,
     TransportParameters,
     decode_handshake_payload_untrusted,
     encode_handshake_payload,
@@ -114,6 +115,7 @@ class Initiator:
                 peer=payload.peer_id,
                 section="5.5",
             )
+        _check_post_quantum_untrusted(self._party, payload)
         message3 = _write_payload(state, self._party, _INITIATOR_ROLE, local_id, record, observed)
         send, receive = state.split()
         return message3, _session(self._party, self.version, state, payload, send, receive)
@@ -161,6 +163,7 @@ class Responder:
                 layer="transport",
                 section="S-027",
             )
+        _check_post_quantum_untrusted(self._party, payload)
         receive, send = state.split()
         return _session(self._party, self._version, state, payload, send, receive)
 
@@ -219,6 +222,19 @@ def _read_payload_untrusted(state: HandshakeState, message: bytes, role: bytes) 
     check_peer_id_untrusted(payload.peer_id)
     verify_untrusted(payload.peer_id, "handshake", signed, payload.signature)
     return payload
+
+
+def _check_post_quantum_untrusted(party: LocalParty, payload: HandshakePayload) -> None:
+    """Refuse a session in which one side requires ML-KEM-768 and the other does not offer it (K-038)."""
+    modes = party.parameters.pq, payload.parameters.pq
+    if PostQuantum.REQUIRED in modes and PostQuantum.NO in modes:
+        raise RemoteProtocolError(
+            ErrorCode.E_HS_PQ_REQUIRED,
+            "one side requires ML-KEM-768, the other does not offer it",
+            layer="transport",
+            peer=payload.peer_id,
+            section="K-038",
+        )
 
 
 def _session(

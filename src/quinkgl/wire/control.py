@@ -24,6 +24,7 @@ class Channel(IntEnum):
     MEMBERSHIP = 2
     GOSSIP = 3
     FINGERPRINT = 4
+    SESSION = 5
 
 
 def is_grease(code: int) -> bool:

@@ -137,6 +137,9 @@ class Constants:
     cookie_secret_s: float
     key_phase_packets: int
     key_phase_s: float
+    aead_confidentiality_packets: int
+    ratchet_s: float
+    ml_kem_seed_bytes: int
     aead_integrity_failures: int
     skipped_number_interval_packets: tuple[int, ...]
     initial_rtt_s: float

@@ -38,8 +38,8 @@ class TransportParameters:
     idle_timeout_s: float = LIMITS.idle_timeout_s
     max_datagram_bytes: int = LIMITS.max_datagram_bytes
     max_ack_delay_s: float = LIMITS.max_ack_delay_s
-    pq: int = PostQuantum.OFFERED
-    """One of :class:`PostQuantum`."""
+    pq: int = PostQuantum.NO
+    """One of :class:`PostQuantum`; the endpoint sets it from its own configuration."""
     reset_token: bytes = b""
     """Stateless reset token of the connection id that stands in the payload; empty where there is none."""
 
