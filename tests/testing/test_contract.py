@@ -253,3 +253,23 @@ def test_frozen_states_compare_by_value():
     assert freeze(one, frozenset({"messages"})) == freeze(other, frozenset({"messages"}))
     one.events.append(one)
     assert "<cycle>" in repr(freeze(one))
+
+
+@dataclass
+class Collector(Ticker):
+    """Keeps the datagrams that it is given: a copy, or the caller's memory itself."""
+
+    copies: bool = True
+    kept: list = field(default_factory=list)
+
+    def receive_datagram(self, data, source, *, now):
+        self._enter(now)
+        self.kept.append(bytes(data) if self.copies else data)
+
+
+def test_the_memory_of_a_datagram_is_lent_for_the_call_alone():
+    careful, careless = Collector(), Collector(copies=False)
+    for machine in (careful, careless):
+        Checked(machine).receive_datagram(b"datagram", ("192.0.2.1", 1), now=0.0)
+    assert careful.kept == [b"datagram"]
+    assert bytes(careless.kept[0]) == b"\xa5" * 8

@@ -18,6 +18,8 @@ The rules, and how each is noticed:
 8. a call from inside a call is refused: :func:`assert_refuses_reentry`
 9. a LocalProtocolError leaves the state untouched
 10. events are frozen, slotted dataclasses
+11. the bytes of ``receive_datagram`` are the caller's again afterwards: the machine is given a view of a
+    buffer that is overwritten as soon as the call returns, so whatever it kept without copying is spoilt
 """
 
 from __future__ import annotations
@@ -244,10 +246,16 @@ class Checked(Generic[M]):
         self._dry = []
         spurious = name == "handle_timer" and (deadline is None or max(now, self.now) < deadline)
         before = self._state() if spurious and now == self.now else None
+        lent = None
+        if name == "receive_datagram" and args:
+            lent = bytearray(args[0])
+            args = (memoryview(lent), *args[1:])
         try:
             result = self._call(name, method, args, kwargs)
         finally:
             self.now = max(self.now, now)
+            if lent is not None:
+                lent[:] = b"\xa5" * len(lent)
         if before is not None and self._state() != before:
             raise ContractError(f"handle_timer at {now}, before the deadline {deadline}, changed the state")
         if name == "close":

@@ -15,7 +15,7 @@ from quinkgl.wire.addresses import Address
 
 ResultT = TypeVar("ResultT")
 
-LIMIT_S: Final = 30.0
+LIMIT_S: Final = 10.0
 """How long a case may wait for what must come; it comes within milliseconds."""
 
 

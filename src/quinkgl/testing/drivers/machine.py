@@ -65,6 +65,7 @@ class Correspondent:
         self.goodbyes = 0
         self._arrived: deque[Arrived] = deque()
         self._buffer = bytearray(1 << 16)
+        self._lent = 0
         self._now = float("-inf")
         self._thread: int | None = None
         self._owes_events = False  # an input came, and its events have not been asked for
@@ -122,9 +123,9 @@ class Correspondent:
         parcel = self.parcels.popleft()
         if len(parcel.data) > len(self._buffer):
             return parcel
-        self._buffer[:] = bytes(len(self._buffer))
-        self._buffer[: len(parcel.data)] = parcel.data
-        view = memoryview(self._buffer)[: len(parcel.data)]
+        self._lent = len(parcel.data)
+        self._buffer[: self._lent] = parcel.data
+        view = memoryview(self._buffer)[: self._lent]
         return Parcel(view, parcel.destination, parcel.segment_size)
 
     def deadline(self) -> float | None:
@@ -143,6 +144,7 @@ class Correspondent:
         if now < self._now:
             raise DriverFaultError(f"time went back from {self._now} to {now}")
         self._now = now
+        self._buffer[: self._lent] = b"\xa5" * self._lent  # what was given out was lent until now
         here = threading.get_ident()
         if self._thread not in {None, here}:
             raise DriverFaultError("called from two threads")

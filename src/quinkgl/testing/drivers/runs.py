@@ -113,6 +113,30 @@ async def equal_datagrams_reach_the_machine_together(adapter: DriverAdapter, mod
     )
 
 
+async def an_empty_datagram_ends_a_run(adapter: DriverAdapter, mode: Offload) -> None:
+    """Nothing is shorter than anything, and still a datagram of its own."""
+    wanted = [b"a" * 100, b"b" * 100, b"", b"", b"c" * 100, b""]
+    with loopback() as bound, plain_peer() as peer:
+        async with adapter.open(Correspondent(), bound, offload=mode) as driver:
+            for data in wanted:
+                peer.socket.sendto(data, driver.address)
+            told = await events(adapter, driver, len(wanted))
+    expect([event.data for event in told] == wanted, "empty datagrams")
+
+
+async def two_sources_never_share_a_run(adapter: DriverAdapter, mode: Offload) -> None:
+    """Equal datagrams from two peers in turn: each is told with the source that sent it."""
+    with loopback() as bound, plain_peer() as one, plain_peer() as two:
+        async with adapter.open(Correspondent(), bound, offload=mode) as driver:
+            wanted = []
+            for number in range(30):
+                peer = one if number % 3 else two
+                peer.socket.sendto(b"%03d" % number, driver.address)
+                wanted.append((b"%03d" % number, peer.address))
+            told = await events(adapter, driver, 30)
+    expect([(event.data, event.source) for event in told] == wanted, "sources")
+
+
 class RefusesRuns(FaultySocket):
     """A socket whose kernel, route or network card does not take runs after all."""
 
@@ -279,6 +303,8 @@ CASES = (
     *cases(_WAYS, runs_cross_whole_in_every_mode),
     *cases(_MODES, datagrams_of_all_sizes_and_sources_stay_apart),
     *cases(_MODES, equal_datagrams_reach_the_machine_together),
+    *cases(_MODES, an_empty_datagram_ends_a_run),
+    *cases(_MODES, two_sources_never_share_a_run),
     *cases(("EIO", "EINVAL", "EMSGSIZE", "EOPNOTSUPP"), a_refused_run_leaves_as_single_datagrams),
     *cases(("EMSGSIZE", "EINVAL"), a_run_above_the_path_mtu_is_lost_and_runs_go_on),
     case(a_truncated_run_is_dropped_and_counted),
