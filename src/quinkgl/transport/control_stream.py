@@ -92,13 +92,16 @@ class ControlSender:
 
 
 class ControlReceiver:
-    """Puts pieces back in order within a fixed window."""
+    """Puts pieces back in order within a fixed window.
+
+    A piece that comes in order passes straight through; memory is held only while a gap is open.
+    """
 
     __slots__ = ("_buffer", "_delivered", "_ranges", "_window")
 
     def __init__(self) -> None:
         self._window = LIMITS.control_window_bytes
-        self._buffer = bytearray(self._window)
+        self._buffer = bytearray()
         self._delivered = 0
         self._ranges = RangeSet()
 
@@ -119,6 +122,12 @@ class ControlReceiver:
             )
         if not data or end <= self._delivered:
             return b""
+        if offset <= self._delivered and not len(self._ranges):
+            ready = data[self._delivered - offset :]
+            self._delivered = end
+            return ready
+        if not self._buffer:
+            self._buffer = bytearray(self._window)
         for start, stop in self._ranges.add(max(offset, self._delivered), end):
             self._store(start, data[start - offset : stop - offset])
         start, stop = self._ranges.first()
@@ -127,6 +136,8 @@ class ControlReceiver:
         ready = self._load(start, stop)
         self._delivered = stop
         self._ranges.drop_below(stop)
+        if not len(self._ranges):
+            self._buffer = bytearray()
         return ready
 
     def _store(self, position: int, data: bytes) -> None:
