@@ -382,6 +382,7 @@ class Connection:
                     pass
 
     def _take_chunk(self, transfer: int, offset: int, chunk: bytes | memoryview, now: float) -> None:
+        self.objects.window.on_received(len(chunk), self._recovery.rtt.smoothed, now)
         try:
             self.objects.receive_chunk_untrusted(transfer, offset, chunk)
         except RemoteProtocolError as error:

@@ -109,13 +109,12 @@ class ObjectReceiver:
         """How many bytes of the byte space have not arrived."""
         return self.wanted.total - self._received
 
-    def next_credit(self) -> int | None:
+    def next_credit(self, window: int = LIMITS.credit_per_transfer_bytes) -> int | None:
         """Return a new credit limit when at least half a window has been used since the last one, else None.
 
         Credit counts ranks of the wanted bytes. The limit is what has arrived plus one window, so at most
         one window of it is on the way.
         """
-        window = LIMITS.credit_per_transfer_bytes
         total = self.wanted.total
         limit = min(total, self._received + window)
         if limit > self._credit and (limit - self._credit >= window // 2 or limit == total):

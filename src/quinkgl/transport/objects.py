@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from quinkgl.transport.credit_window import CreditWindow
 from quinkgl.transport.object_events import (
     ObjectDelivered,
     ObjectEvent,
@@ -43,6 +44,8 @@ class ObjectExchange:
 
     def __init__(self, reassembly: Reassembly, peer: bytes = b"") -> None:
         """Begin with no transfer; ``reassembly`` is shared by all exchanges of an endpoint."""
+        self.window = CreditWindow()
+        """What one incoming transfer may have on the way."""
         self._reassembly = reassembly
         self._peer = peer
         self._held = 0
@@ -197,7 +200,7 @@ class ObjectExchange:
         except OSError:
             self._on_sink_failed(transfer, receiver.root)
             return
-        credit = receiver.next_credit()
+        credit = receiver.next_credit(self.window.size_bytes)
         if credit is not None:
             self._credits[transfer] = credit
 
@@ -366,7 +369,7 @@ class ObjectExchange:
         )
         self._held += receiver.memory_bytes
         self._reassembly.hold(receiver.memory_bytes)
-        credit = receiver.next_credit() or 0
+        credit = receiver.next_credit(self.window.size_bytes) or 0
         if offer.body is not None:
             receiver.receive_untrusted(0, offer.body)  # its root was checked when the offer came
         if receiver.state is ReceiverState.COMPLETE:
