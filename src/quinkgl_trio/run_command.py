@@ -25,9 +25,11 @@ from quinkgl_trio.listening import bind_listener, flag_value
 from quinkgl_trio.network import JoinError
 from quinkgl_trio.node import GossipConfig, Node
 from quinkgl_trio.run_setup import (
+    SwarmLink,
     build_model,
     make_folder,
     manifest_from_flags,
+    manifest_source,
     read_data,
     read_identity,
     read_manifest,
@@ -57,7 +59,10 @@ def run(context: Context) -> int:
     listen = flag_value("--listen", args.listen, parse_host_port)
     advertise = [flag_value("--advertise", text, parse_address) for text in args.advertise or ()]
     secret = read_secret(args.join_secret_file)
-    manifest = read_manifest(args)
+    source = manifest_source(args)
+    if isinstance(source, SwarmLink):
+        targets += source.peers
+    manifest = read_manifest(source, targets, args, listen=listen, secret=secret)
     plan = training_plan(args, manifest)
     identity = read_identity(args)
     data = read_data(args)
@@ -75,7 +80,7 @@ def run(context: Context) -> int:
                 advertise=advertise,
                 identity=identity.identity,
                 join_secret=secret,
-                gossip=_gossip(args),
+                gossip=_gossip(args, knows_peers=bool(targets)),
                 seed=args.seed,
                 peer_index=args.peer_index if args.peer_index is not None else data.part,
                 checkpoint_dir=args.checkpoint_dir,
@@ -158,9 +163,9 @@ def _check_stdin(args: argparse.Namespace) -> None:
             raise CliError("--stop-when-stdin-closes needs a pipe as standard input", ExitCode.IO)
 
 
-def _gossip(args: argparse.Namespace) -> GossipConfig:
+def _gossip(args: argparse.Namespace, *, knows_peers: bool) -> GossipConfig:
     timeout_s: float | None = args.join_timeout
-    if timeout_s is None and args.peer:
+    if timeout_s is None and knows_peers:
         timeout_s = _JOIN_TIMEOUT_S
     return GossipConfig(
         fan_out=args.fan_out,

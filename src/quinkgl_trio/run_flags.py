@@ -22,7 +22,16 @@ def configure_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_swarm(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("swarm: a manifest, or the flags that make one")
-    group.add_argument("--manifest", type=Path, metavar="FILE", help="the swarm's .qgl file")
+    group.add_argument(
+        "--manifest", metavar="FILE|LINK", help="the swarm's .qgl file, or a quinkgl:? link to fetch it by"
+    )
+    group.add_argument("--swarm-id", metavar="HEX", help="fetch the manifest of this swarm from a --peer")
+    group.add_argument(
+        "--trusted-pubkey",
+        action="append",
+        metavar="ed25519:HEX",
+        help="take only a manifest that this creator has signed (repeatable)",
+    )
     group.add_argument(
         "--swarm", metavar="NAME", help="name of the swarm, without --manifest (default: quinkgl)"
     )

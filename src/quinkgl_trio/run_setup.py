@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,10 +21,21 @@ from quinkgl.data import (
     partition_iid,
     stratified_split,
 )
-from quinkgl.manifest import StrategySpec, SwarmManifest, for_model, load_manifest_file
+from quinkgl.manifest import (
+    MagnetLink,
+    StrategySpec,
+    SwarmManifest,
+    check_creator,
+    for_model,
+    load_manifest_file,
+)
+from quinkgl.manifest.magnet import SCHEME as MAGNET_SCHEME
 from quinkgl.models import ModelWrapper
 from quinkgl.storage import KeyFileError, create_key_file, read_key_file
+from quinkgl.wire.addresses import Address
 from quinkgl.wire.errors import LocalProtocolError
+from quinkgl_trio.bootstrap import PeerTarget
+from quinkgl_trio.manifest_fetching import fetch_manifest
 from quinkgl_trio.models import ModelError, make_model
 from quinkgl_trio.training import TrainingPlan, default_learning_rate
 
@@ -32,6 +45,7 @@ _MANIFEST_FLAGS: Final = ("swarm", "aggregation", "aggregation_param", "topology
 _CREATED_AT: Final = "2026-01-01T00:00:00Z"
 """Of a manifest made from flags: part of its id, so peers that are given equal flags meet."""
 _DEFAULT_ROUNDS: Final = 100
+_FETCH_TIMEOUT_S: Final = 60.0
 KEY_NAME: Final = "identity.pem"
 
 
@@ -97,23 +111,76 @@ def _matching(train: Dataset, test: Dataset, part: int | None) -> DataSetup:
     return DataSetup(train, test, part)
 
 
-def read_manifest(args: argparse.Namespace) -> SwarmManifest | None:
-    """The manifest that ``--manifest`` names; None to make one from the flags.
+@dataclass(frozen=True, slots=True)
+class SwarmLink:
+    """A swarm id in place of a manifest, and the peers that a link names."""
+
+    swarm_id: bytes
+    peers: tuple[PeerTarget, ...] = ()
+
+
+def manifest_source(args: argparse.Namespace) -> Path | SwarmLink | None:
+    """What ``--manifest`` or ``--swarm-id`` names; None to make a manifest from the flags.
 
     Raises:
-        CliError: ``--manifest`` together with flags that make one.
-        ManifestError: the file is no valid manifest.
-        OSError: it cannot be read.
+        CliError: flags that exclude each other, or an id or address that is none.
+        ManifestError: a link that is none.
     """
-    if args.manifest is None:
+    given = [flag for flag in ("manifest", "swarm_id") if getattr(args, flag) is not None]
+    if not given:
+        if args.trusted_pubkey:
+            raise CliError("--trusted-pubkey needs --manifest or --swarm-id", ExitCode.VALIDATION)
         return None
-    for name in _MANIFEST_FLAGS:
+    for name in (*given[1:], *_MANIFEST_FLAGS):
         if getattr(args, name) is not None:
-            flag = "--" + name.replace("_", "-")
+            flags = ["--" + word.replace("_", "-") for word in (name, given[0])]
             raise CliError(
-                f"{flag} and --manifest exclude each other: the manifest decides", ExitCode.VALIDATION
+                f"{flags[0]} and {flags[1]} exclude each other: the manifest decides", ExitCode.VALIDATION
             )
-    return load_manifest_file(args.manifest)
+    if args.swarm_id is not None:
+        if re.fullmatch(r"[0-9a-f]{64}", args.swarm_id) is None:
+            raise CliError("--swarm-id: a swarm id is 64 lower-case hex digits", ExitCode.IO)
+        return SwarmLink(bytes.fromhex(args.swarm_id))
+    if not args.manifest.startswith(MAGNET_SCHEME):
+        return Path(args.manifest)
+    link = MagnetLink.parse(args.manifest)
+    try:
+        peers = tuple(map(PeerTarget.parse, link.bootstrap_peers))
+    except ValueError as error:
+        raise CliError(f"--manifest: {error}", ExitCode.IO) from error
+    return SwarmLink(link.swarm_id, peers)
+
+
+def read_manifest(
+    source: Path | SwarmLink | None,
+    targets: Sequence[PeerTarget],
+    args: argparse.Namespace,
+    *,
+    listen: Address,
+    secret: bytes,
+) -> SwarmManifest | None:
+    """Load or fetch the manifest, and refuse it where its creator is not trusted; None without a source.
+
+    Raises:
+        CliError: no peer gave it.
+        ManifestError: it is no valid manifest, or not to be trusted.
+        OSError: the file cannot be read.
+    """
+    if source is None:
+        return None
+    if isinstance(source, Path):
+        manifest = load_manifest_file(source)
+    else:
+        manifest = fetch_manifest(
+            source.swarm_id,
+            targets,
+            listen=listen,
+            join_secret=secret,
+            timeout_s=args.join_timeout or _FETCH_TIMEOUT_S,
+        )
+    if args.trusted_pubkey:
+        check_creator(manifest, args.trusted_pubkey)
+    return manifest
 
 
 def manifest_from_flags(args: argparse.Namespace, model: ModelWrapper, data: Dataset) -> SwarmManifest:

@@ -10,6 +10,7 @@ from quinkgl.manifest.architecture import compute_arch_hash
 from quinkgl.manifest.compatibility import check_compatibility, check_model_fits, for_model
 from quinkgl.manifest.errors import ErrorName, FieldError, ManifestError
 from quinkgl.manifest.files import check_swarm_id, load_manifest_file, read_fetched_manifest
+from quinkgl.manifest.magnet import MagnetLink
 from quinkgl.manifest.policy import (
     CollaborationPolicy,
     DataPolicy,
@@ -33,6 +34,7 @@ from quinkgl.manifest.specs import (
     TelemetrySpec,
 )
 from quinkgl.manifest.swarm_manifest import MANIFEST_SCHEMA_VERSION, SwarmManifest
+from quinkgl.manifest.trust import check_creator
 
 __all__ = [
     "MANIFEST_SCHEMA_VERSION",
@@ -43,6 +45,7 @@ __all__ = [
     "DataPolicy",
     "ErrorName",
     "FieldError",
+    "MagnetLink",
     "ManifestError",
     "ModelSpec",
     "PersonalizationPolicy",
@@ -52,6 +55,7 @@ __all__ = [
     "TaskSpec",
     "TelemetrySpec",
     "check_compatibility",
+    "check_creator",
     "check_model_fits",
     "check_swarm_id",
     "compute_arch_hash",
