@@ -24,6 +24,7 @@ from quinkgl.storage import CheckpointError, list_checkpoints
 from quinkgl.swarm import Capabilities, PeerView, Swarm, SwarmConfig, SwarmEvent
 from quinkgl.topology import SelectionContext, TopologyStrategy
 from quinkgl.training import RoundCompleted, RoundConfig
+from quinkgl.transport import EndpointConfig, KeyLog
 from quinkgl.wire.addresses import Address, format_address
 from quinkgl_trio.background import background
 from quinkgl_trio.bootstrap import PeerTarget
@@ -89,6 +90,8 @@ class Node:
             the address of this machine on the way to the peers.
         identity: this node's key; by default a fresh one.
         join_secret: of a private swarm.
+        keylog: called with each line of a key log (docs/reference/key-log.md); whoever has the lines can read
+            the node's sessions.
         gossip: how to meet and exchange.
         aggregation: the rule; by default the one that the manifest names.
         topology: who is sent to; by default the one that the manifest names.
@@ -121,6 +124,7 @@ class Node:
         advertise: Sequence[Address] = (),
         identity: Identity | None = None,
         join_secret: bytes = b"",
+        keylog: KeyLog | None = None,
         gossip: GossipConfig | None = None,
         aggregation: AggregationStrategy | None = None,
         topology: TopologyStrategy | None = None,
@@ -157,6 +161,7 @@ class Node:
         self._targets = [peer if isinstance(peer, PeerTarget) else PeerTarget.parse(peer) for peer in peers]
         self._advertise = tuple(advertise)
         self._join_secret = join_secret
+        self._keylog = keylog
         self._checkpoint_dir = checkpoint_dir
         self._checkpoint_every = checkpoint_every
         self._round_config(training.rounds)  # checks its numbers
@@ -327,7 +332,9 @@ class Node:
             addresses=addresses,
             join_secret=self._join_secret,
             config=SwarmConfig(
-                max_object_bytes=self._learner.update_bytes, offer_interval_s=self.gossip.offer_interval_s
+                endpoint=EndpointConfig(keylog=self._keylog),
+                max_object_bytes=self._learner.update_bytes,
+                offer_interval_s=self.gossip.offer_interval_s,
             ),
             state=None if self._resumed is None else self._resumed.swarm,
             now=trio.current_time(),

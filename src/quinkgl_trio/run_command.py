@@ -21,6 +21,7 @@ from quinkgl.wire.addresses import parse_address
 from quinkgl.wire.errors import ErrorCode
 from quinkgl_trio.background import background
 from quinkgl_trio.bootstrap import PeerTarget, parse_host_port
+from quinkgl_trio.key_log import open_key_log
 from quinkgl_trio.listening import bind_listener, flag_value
 from quinkgl_trio.network import JoinError
 from quinkgl_trio.node import GossipConfig, Node
@@ -80,6 +81,7 @@ def run(context: Context) -> int:
                 advertise=advertise,
                 identity=identity.identity,
                 join_secret=secret,
+                keylog=open_key_log(args.keylog, context.output),
                 gossip=_gossip(args, knows_peers=bool(targets)),
                 seed=args.seed,
                 peer_index=args.peer_index if args.peer_index is not None else data.part,

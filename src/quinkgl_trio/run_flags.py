@@ -62,6 +62,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="this peer's Ed25519 key, PEM; made (mode 0600) if it does not exist",
     )
+    add_keylog(group)
     group.add_argument(
         "--min-peers",
         type=natural,
@@ -76,6 +77,16 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         help="for meeting them (default: 30, or without --peer as long as it takes)",
     )
     group.add_argument("--alone-ok", action="store_true", help="train alone when they are not met in time")
+
+
+def add_keylog(parser: argparse._ActionsContainer) -> None:
+    """Add the flag for those who look into captured packets."""
+    parser.add_argument(
+        "--keylog",
+        type=Path,
+        metavar="FILE",
+        help="append the keys of all sessions, so that captured packets can be read (see the reference)",
+    )
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from quinkgl_trio.run_flags import natural, positive
+from quinkgl_trio.run_flags import add_keylog, natural, positive
 
 
 def configure_send(parser: argparse.ArgumentParser) -> None:
@@ -77,3 +77,4 @@ def _add_secret(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a secret that both sides have and the ticket does not tell",
     )
+    add_keylog(parser)

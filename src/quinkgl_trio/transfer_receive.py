@@ -31,6 +31,7 @@ from quinkgl.wire.errors import ErrorCode
 from quinkgl_trio.bootstrap import PeerTarget, parse_host_port
 from quinkgl_trio.driver import Machine, UdpDriver, open_driver
 from quinkgl_trio.history import format_bytes, format_percent
+from quinkgl_trio.key_log import open_key_log
 from quinkgl_trio.listening import bind_listener, flag_value
 from quinkgl_trio.sockets import BoundSocket
 from quinkgl_trio.transfer_session import (
@@ -100,7 +101,7 @@ async def _receive(
             keys=keys_of(ticket, args.secret_file),
             rng=random.SystemRandom(),
             now=trio.current_time(),
-            config=endpoint_config(),
+            config=endpoint_config(open_key_log(args.keylog, context.output)),
         )
         started = time.monotonic()
         resumed = sink.verified_bytes

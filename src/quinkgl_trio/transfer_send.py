@@ -26,6 +26,7 @@ from quinkgl.wire.errors import ErrorCode
 from quinkgl_trio.bootstrap import parse_host_port
 from quinkgl_trio.driver import Machine, UdpDriver, open_driver
 from quinkgl_trio.history import format_bytes
+from quinkgl_trio.key_log import open_key_log
 from quinkgl_trio.listening import bind_listener, flag_value, reachable_addresses
 from quinkgl_trio.sockets import BoundSocket
 from quinkgl_trio.transfer_file import SharedFile
@@ -86,7 +87,7 @@ async def _send(
         keys=keys_of(ticket, args.secret_file),
         rng=random.SystemRandom(),
         now=trio.current_time(),
-        config=endpoint_config(),
+        config=endpoint_config(open_key_log(args.keylog, context.output)),
     )
     endpoint.file = file
     _announce(context, view, ticket, file)

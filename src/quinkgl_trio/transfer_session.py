@@ -13,7 +13,7 @@ import trio
 
 from quinkgl.cli import CliError, ExitCode
 from quinkgl.crypto.psk import SwarmKeys
-from quinkgl.transport import ConnectionConfig, EndpointConfig, ObjectConfig
+from quinkgl.transport import ConnectionConfig, EndpointConfig, KeyLog, ObjectConfig
 from quinkgl.wire.errors import ErrorCode
 from quinkgl.wire.limits import HARD
 from quinkgl.wire.messages.session import TransportParameters
@@ -30,12 +30,13 @@ _KEEPALIVE_S: Final = 2.5
 _SECRET_BYTES: Final = 1024
 
 
-def endpoint_config() -> EndpointConfig:
+def endpoint_config(keylog: KeyLog | None) -> EndpointConfig:
     """The protocol's limits, but for objects as large as it allows and peers that die."""
     return EndpointConfig(
         parameters=TransportParameters(idle_timeout_s=IDLE_TIMEOUT_S),
         connection=ConnectionConfig(keepalive_s=_KEEPALIVE_S),
         objects=ObjectConfig(object_bytes=HARD.object_bytes),
+        keylog=keylog,
     )
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from quinkgl.storage import ObjectFile
+from quinkgl.wire.key_log import parse_key_log
 from quinkgl.wire.merkle import LEAF_BYTES, leaf_hashes, merkle_root
 from quinkgl_trio.transfer_receive import output_path
 from quinkgl_trio.transfer_ticket import Holder, Ticket, safe_name
@@ -274,3 +276,20 @@ def test_where_the_object_goes(tmp_path):
     assert output_path(None, made) == Path("evil")
     assert output_path(tmp_path, made) == tmp_path / "evil"
     assert output_path(tmp_path / "here", made) == tmp_path / "here"
+
+
+def test_a_key_log_holds_the_keys_of_both_sides_and_is_its_owners_alone(tmp_path, body, out):
+    keys = tmp_path / "keys.txt"
+    with running("send", body, "--listen", "127.0.0.1:0", f"--keylog={keys}", folder=tmp_path) as sender:
+        word = sender.until("send.ready")["ticket"]
+        with running("receive", word, f"--keylog={keys}", folder=out) as receiver:
+            code, complaints = receiver.end()
+            assert (code, complaints.count("keys of all sessions go there")) == (0, 1)
+        assert sender.end()[0] == 0
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o600
+    entries = [parse_key_log(line) for line in keys.read_text().splitlines()]
+    assert None not in entries
+    first = [entry for entry in entries if entry.phase == 0]
+    assert len(first) == 4  # two directions, told by each side
+    assert len(set(first)) == 2
+    assert {entry.phase for entry in entries} >= {0, 1}

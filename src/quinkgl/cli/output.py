@@ -37,6 +37,10 @@ class Output:
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)  # noqa: T201  as above
 
+    def warn(self, text: str) -> None:
+        """Tell a person what they must know, on stderr; with `--quiet` too."""
+        print(f"warning: {text}", file=sys.stderr, flush=True)  # noqa: T201  as above
+
 
 def json_line(data: Mapping[str, Any]) -> str:
     """Return one object as one line of strict JSON.

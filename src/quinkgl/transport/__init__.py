@@ -21,7 +21,7 @@ from quinkgl.transport.events import (
     TransferFailed,
     Transmit,
 )
-from quinkgl.transport.key_schedule import KeyLimits
+from quinkgl.transport.key_schedule import KeyLimits, KeyLog
 from quinkgl.transport.objects import ObjectExchange
 from quinkgl.transport.reassembly import ObjectConfig
 from quinkgl.transport.sinks import MemorySink, ObjectSink
@@ -40,6 +40,7 @@ __all__ = [
     "EndpointEvent",
     "EndpointStats",
     "KeyLimits",
+    "KeyLog",
     "MemorySink",
     "MessageReceived",
     "ObjectArrived",
