@@ -72,15 +72,20 @@ class UdpDriver(Generic[EventT]):
             trio.EndOfChannel: the driver is closed and every event has been taken.
         """
         events = self._pump.events
-        self._taken += 1
-        if events and self._taken % _EVENTS_BEFORE_A_CHECKPOINT:
+        if not events:  # parking is a checkpoint
+            while not events:
+                if self._pump.is_closing:
+                    await trio.lowlevel.checkpoint()
+                    raise trio.EndOfChannel
+                await self._listeners.park()
+        elif (taken := self._taken + 1) < _EVENTS_BEFORE_A_CHECKPOINT:
+            self._taken = taken
             await trio.lowlevel.checkpoint_if_cancelled()  # a whole checkpoint costs more than most events
         else:
+            self._taken = 0
             await trio.lowlevel.checkpoint()
-        while not events:
-            if self._pump.is_closing:
-                raise trio.EndOfChannel
-            await self._listeners.park()
+            if not events:  # another listener took it meanwhile
+                return await self.next_event()
         event = events.popleft()
         if self._room and not self._pump.is_full:
             self._room.unpark_all()
