@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 
@@ -38,6 +40,19 @@ def test_three_peers_in_virtual_time_learn_more_together() -> None:
     assert len(results) == 3
     assert all(together > alone + 0.1 for alone, together in results)
     assert max(together for _, together in results) - min(together for _, together in results) < 0.02
+
+
+@pytest.mark.parametrize("carrier", ["websocket", "pipe"])
+def test_gossip_over_a_carrier_of_ones_own(carrier: str) -> None:
+    lines = run(f"gossip_over_{carrier}.py")
+    assert len(lines) == 1
+    assert re.fullmatch(r"round 1: 100000 bytes from [0-9a-f]{8}", lines[0])
+
+
+def test_the_machines_over_other_carriers_use_no_transport_of_ours() -> None:
+    for name in ("gossip_link.py", "gossip_over_websocket.py", "gossip_over_pipe.py"):
+        text = (EXAMPLES / name).read_text(encoding="utf-8")
+        assert not re.search(r"quinkgl[._](transport|swarm|trio)|quinkgl_", text), name
 
 
 def test_one_seed_gives_one_run() -> None:
