@@ -50,6 +50,8 @@ _MESSAGES: Final[dict[tuple[int, int], tuple[str, Names]]] = {
     (Channel.FINGERPRINT, 1): ("REQUEST", _names("nonce epoch")),
     (Channel.FINGERPRINT, 2): ("ANSWER", _names("statement body")),
     (Channel.FINGERPRINT, 3): ("DECLINE", _names("nonce code")),
+    (Channel.SESSION, 1): ("EXCHANGE_OFFER", _names("method public")),
+    (Channel.SESSION, 2): ("EXCHANGE_REPLY", _names("method answer")),
 }
 """Message and key names by channel and kind; a kind or key that is not here is shown by its number."""
 
