@@ -72,7 +72,7 @@ class Demo:
         for round_number in (1, 2):
             for index in range(len(members)):
                 weights = {
-                    "layer.weight": rng.standard_normal((64, 200)).astype(np.float32),
+                    "layer.weight": rng.standard_normal((64, 200 if index else 6000)).astype(np.float32),
                     "layer.bias": np.zeros(10 + index, np.float32),
                     "steps": np.array(round_number),
                 }
@@ -133,7 +133,7 @@ EXPECTED = {
     "short, bulk, key phase bit 1",
 }
 NAMES = {
-    *("PADDING", "PING type", "ACK largest", "CONTROL data", "MAX_DATA limit", "CLOSE code"),
+    *("PING type", "ACK largest", "CONTROL data", "MAX_DATA limit", "CLOSE code"),
     *("HELLO.arch_hash", "AGREE, map head", "GET.swarm_id", "PIECE.data", "REQUEST.nonce", "ANSWER.body"),
     *("OFFER.root", "OFFER.header signed.round", "WANT.ranges, array head", "DONE.transfer"),
     *("RECORDS.records[0] signed.ttl", "ANSWER.statement signed.verifier"),
