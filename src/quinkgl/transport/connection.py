@@ -497,7 +497,7 @@ class Connection:
             frames.release()
             frames.move_object_messages()
         probing = self._probes_due > 0
-        elicit = frames.wants_to_elicit(probing=probing) and self._may_send(now)
+        elicit = frames.wants_to_elicit(now, probing=probing) and self._may_send(now)
         if not elicit and not frames.is_ack_due(now):
             return None
         room = self._datagram_bytes - SHORT_OVERHEAD_BYTES

@@ -23,6 +23,10 @@ from quinkgl.wire.limits import LIMITS
 
 _SMALLEST_CONTROL = 64
 """Less room than this in a packet is not worth a piece of the CONTROL stream."""
+_FEW_RANGES = 3
+"""An ACK with more ranges than this tells mostly what the peer may know already."""
+_SCATTERED_ACKS = 8
+"""After this many of those, an ACK asks to be acknowledged itself, so that less is told (RFC 9000 13.2.4)."""
 _CONTROL_QUEUE_BYTES = 4 * LIMITS.control_window_bytes
 
 
@@ -38,6 +42,7 @@ class FramePackets:
         self.path_responses: deque[bytes] = deque(maxlen=4)
         self.ping_due = False
         self.max_control_due = False
+        self._scattered_acks = 0
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
         self._granted_control = self.control_in.limit
@@ -94,10 +99,11 @@ class FramePackets:
         ack_at = self._received.ack_at
         return ack_at is not None and ack_at <= now
 
-    def wants_to_elicit(self, *, probing: bool) -> bool:
+    def wants_to_elicit(self, now: float, *, probing: bool) -> bool:
         """Whether a frame that asks for an ACK is due."""
         return (
             self.ping_due
+            or (self._scattered_acks >= _SCATTERED_ACKS and self.is_ack_due(now))
             or self.max_control_due
             or bool(self.path_responses)
             or self._objects.has_credit
@@ -117,6 +123,8 @@ class FramePackets:
             parts.append(encode_ack(ack))
             contents.append(AckSent(ack.ranges[0][1]))
             room -= len(parts[0])
+            if len(ack.ranges) > _FEW_RANGES:
+                self._scattered_acks += 1
         if elicit:
             self._fill(parts, contents, room, probing=probing)
         return b"".join(parts), tuple(contents)
@@ -143,6 +151,7 @@ class FramePackets:
             parts.append(encode_control_frame(taken[0].start, taken[1]))
             contents.append(taken[0])
             room -= len(parts[-1])
-        if len(parts) == before and (self.ping_due or (probing and not self._objects.has_chunk)):
+        if len(parts) == before:
             parts.append(PING)
         self.ping_due = False
+        self._scattered_acks = 0
