@@ -501,7 +501,7 @@ class Connection:
         if not elicit and not frames.is_ack_due(now):
             return None
         room = self._datagram_bytes - SHORT_OVERHEAD_BYTES
-        payload, contents = frames.payload(room, now, elicit=elicit, probing=probing)
+        payload, contents = frames.payload(room, now, elicit=elicit)
         packet = self._seal(payload, now)
         if elicit:
             self._recovery.on_sent(self._recovery.next_number - 1, len(packet), contents, now)

@@ -111,7 +111,7 @@ class FramePackets:
             or (probing and not self._objects.has_chunk)
         )
 
-    def payload(self, room: int, now: float, *, elicit: bool, probing: bool) -> tuple[bytes, Contents]:
+    def payload(self, room: int, now: float, *, elicit: bool) -> tuple[bytes, Contents]:
         """Return the frames of one packet, at most ``room`` bytes, and what to remember of it.
 
         Without ``elicit``, there is an ACK alone.
@@ -126,10 +126,10 @@ class FramePackets:
             if len(ack.ranges) > _FEW_RANGES:
                 self._scattered_acks += 1
         if elicit:
-            self._fill(parts, contents, room, probing=probing)
+            self._fill(parts, contents, room)
         return b"".join(parts), tuple(contents)
 
-    def _fill(self, parts: list[bytes], contents: list[Content], room: int, *, probing: bool) -> None:
+    def _fill(self, parts: list[bytes], contents: list[Content], room: int) -> None:
         """Add ack-eliciting frames while there is room; there is at least one to add."""
         before = len(parts)
         while self.path_responses:

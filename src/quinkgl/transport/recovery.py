@@ -248,7 +248,9 @@ class LossRecovery(Generic[C]):
         if self._rng is None:
             return None
         least, most = CONSTANTS.skipped_number_interval_packets
-        return number + self._rng.randint(least, most)
+        # One gap or two a window, or the ACKs of a large one would grow with it.
+        in_flight = number - self._sent[0].first if self._sent else 0
+        return number + (least + int(self._rng.random() * (most - least))) * (1 + in_flight // most)
 
     def _check_sent_untrusted(self, ranges: Sequence[tuple[int, int]]) -> None:
         never_sent = ranges[0][1] if ranges[0][1] >= self._next_number else None
