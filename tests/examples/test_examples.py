@@ -32,6 +32,14 @@ def test_the_driver_over_blocking_sockets_stays_short() -> None:
     assert len((EXAMPLES / "blocking_socket.py").read_text(encoding="utf-8").splitlines()) <= 60
 
 
+def test_the_driver_on_the_page_is_the_one_that_runs() -> None:
+    shown = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
+    text = (EXAMPLES / "blocking_socket.py").read_text(encoding="utf-8")
+    _, _, body = text[text.index("def drive(") : text.index("def react(")].partition('"""\n')
+    for line in body.splitlines():
+        assert line.partition("#")[0].strip() in shown
+
+
 def test_three_peers_in_virtual_time_learn_more_together() -> None:
     lines = run("swarm_in_memory.py")
     assert re.fullmatch(r"3 peers, 8 rounds, 24\.\d s of virtual time", lines[0])
