@@ -39,6 +39,7 @@ from quinkgl.transport.rtt import RttEstimator
 from quinkgl.wire import frames, packets
 from quinkgl.wire.control import Channel, encode_control
 from quinkgl.wire.limits import LIMITS
+from quinkgl.wire.messages import exchange as exchanges
 from quinkgl.wire.messages.fetch import FetchRefused, Get, Piece, encode_fetch_message
 from quinkgl.wire.messages.fingerprint import (
     Answer,
@@ -493,6 +494,23 @@ def manifest_handshake() -> Example:
     }
 
 
+def exchange() -> Example:
+    """One of each kind of message of a two-sided exchange."""
+    name, answer = bytes(range(16)), bytes(range(16, 32))
+    messages: dict[str, exchanges.ExchangeMessage] = {
+        "OFFER": exchanges.Offer(name, bytes(range(32)), 6556, exchanges.most_weight(1), 1, 1, {1: 2}),
+        "ACCEPT": exchanges.Accept(name, answer, bytes(range(32, 64)), 6556),
+        "READY": exchanges.Ready(name, answer),
+        "ASK": exchanges.Ask(name, answer),
+        "COMMIT": exchanges.Commit(name, answer),
+        "ABORT_unanswered": exchanges.Abort(name, None, 0x45),
+        "ABORT": exchanges.Abort(name, answer, 0x46),
+        "ACK": exchanges.Ack(name, answer),
+    }
+    encoded = {label: exchanges.encode_exchange_message(message) for label, message in messages.items()}
+    return {"weight": exchanges.most_weight(1), **encoded}
+
+
 def manifest_fetch() -> Example:
     """A fetch of a manifest that fits one piece, and a refusal."""
     manifest = b"a manifest"
@@ -621,6 +639,7 @@ EXAMPLES: dict[str, Callable[[], Example]] = {
     "fingerprint": fingerprint,
     "manifest-fetch": manifest_fetch,
     "manifest-handshake": manifest_handshake,
+    "exchange": exchange,
     "peer-record": peer_record,
     "round-window": round_window,
     "update-header": update_header,

@@ -101,6 +101,12 @@ LIMIT_GROUPS: dict[str, tuple[str, ...]] = {
         "authors",
         "equivocation_proofs",
     ),
+    "Two-sided exchanges": (
+        "exchanges",
+        "exchanges_per_peer",
+        "exchange_lateness",
+        "exchange_retry_s",
+    ),
     "Aggregation": ("weight_cap",),
     "Machines": ("events",),
 }

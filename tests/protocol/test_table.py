@@ -6,6 +6,7 @@ from enum import Enum
 
 import pytest
 
+from quinkgl.protocol.exchange_table import ANSWERING_TABLE, INITIATING_TABLE
 from quinkgl.protocol.inbox import INBOX_TABLE
 from quinkgl.protocol.manifest_handshake import HANDSHAKE_TABLE
 from quinkgl.protocol.membership import STANDING_TABLE
@@ -57,7 +58,9 @@ def test_a_state_out_of_reach_is_no_table():
         Table(Light.RED, {**ROWS, Light.RED: stuck}, events=Press)
 
 
-@pytest.mark.parametrize("table", [HANDSHAKE_TABLE, STANDING_TABLE, INBOX_TABLE])
+@pytest.mark.parametrize(
+    "table", [HANDSHAKE_TABLE, STANDING_TABLE, INBOX_TABLE, INITIATING_TABLE, ANSWERING_TABLE]
+)
 def test_every_state_of_a_machine_is_reachable_and_every_event_defined(table):
     assert set(table.reachable()) == set(table.states)
     for state in table.states:
@@ -71,6 +74,8 @@ def test_every_state_of_a_machine_is_reachable_and_every_event_defined(table):
         (HANDSHAKE_TABLE, "04b-manifest-handshake.md"),
         (STANDING_TABLE, "10-membership.md"),
         (INBOX_TABLE, "11-gossip.md"),
+        (INITIATING_TABLE, "11b-two-sided-exchange.md"),
+        (ANSWERING_TABLE, "11b-two-sided-exchange.md"),
     ],
 )
 def test_the_specification_shows_the_table_that_runs(table, chapter):

@@ -12,6 +12,7 @@ import pytest
 
 from quinkgl.transport.secret_exchange import TRANSITIONS, ExchangeEvent, ExchangeState
 from quinkgl.wire.cbor import decode_untrusted
+from quinkgl.wire.messages import exchange
 from quinkgl.wire.messages.fetch import FetchRefused, Get, Piece, encode_fetch_message
 from quinkgl.wire.messages.fingerprint import (
     Answer,
@@ -208,3 +209,22 @@ def test_the_gossip_schema_has_the_codec_s_keys() -> None:
     header = UpdateHeader(bytes(32), bytes(32), 0, bytes(32), 1, 1, 0, 0, bytes(16), 0)
     assert keys(encode_update_header(header)) == required
     assert keys(encode_update_header(dataclasses.replace(header, base=bytes(32)))) == required | optional
+
+
+def test_the_exchange_schema_has_the_codec_s_keys() -> None:
+    schema = maps_of("exchange")
+    name, root = bytes(16), bytes(32)
+    shown: dict[str, tuple[exchange.ExchangeMessage, ...]] = {
+        "exchange-offer": (exchange.Offer(name, root, 1, 1, 0, 1),),
+        "exchange-accept": (exchange.Accept(name, name, root, 1),),
+        "exchange-ready": (exchange.Ready(name, name),),
+        "exchange-ask": (exchange.Ask(name, name),),
+        "exchange-commit": (exchange.Commit(name, name),),
+        "exchange-abort": (exchange.Abort(name, None, 0), exchange.Abort(name, name, 0)),
+        "exchange-ack": (exchange.Ack(name, name),),
+    }
+    assert schema.keys() == shown.keys()
+    for label, messages in shown.items():
+        required, optional = schema[label]
+        assert keys(exchange.encode_exchange_message(messages[0])) == required
+        assert keys(exchange.encode_exchange_message(messages[-1])) == required | optional

@@ -19,7 +19,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 from enum import Enum
-from functools import lru_cache
 from struct import Struct
 
 from cryptography.exceptions import InvalidTag
@@ -51,7 +50,6 @@ _XX = ((_Token.E,), (_Token.E, _Token.EE, _Token.S, _Token.ES), (_Token.S, _Toke
 """Tokens of each message (section 7.5); the initiator writes the first, then they take turns."""
 
 
-@lru_cache(maxsize=16)
 def _pattern(name: str) -> tuple[tuple[_Token, ...], ...]:
     """Return the messages of XX with its psk modifiers (section 9.4): ``"XXpsk0+psk3"``."""
     base, *places = name.replace("+", "").split("psk")
@@ -69,11 +67,12 @@ def _pattern(name: str) -> tuple[tuple[_Token, ...], ...]:
 def _hkdf(chaining_key: bytes, material: bytes, outputs: int) -> list[bytes]:
     """HKDF of section 4.3: two or three 32-byte outputs."""
     key = hmac.digest(chaining_key, material, "sha256")
-    first = hmac.digest(key, b"\x01", "sha256")
-    second = hmac.digest(key, first + b"\x02", "sha256")
-    if outputs == 2:
-        return [first, second]
-    return [first, second, hmac.digest(key, second + b"\x03", "sha256")]
+    made: list[bytes] = []
+    last = b""
+    for index in range(1, outputs + 1):
+        last = hmac.digest(key, last + bytes((index,)), "sha256")
+        made.append(last)
+    return made
 
 
 def _misuse(message: str) -> LocalProtocolError:

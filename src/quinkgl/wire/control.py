@@ -25,6 +25,7 @@ class Channel(IntEnum):
     GOSSIP = 3
     FINGERPRINT = 4
     SESSION = 5
+    EXCHANGE = 6
 
 
 def is_grease(code: int) -> bool:

@@ -94,6 +94,10 @@ class Limits:
     offer_burst: int
     weight_cap: int
     equivocation_proofs: int
+    exchanges: int
+    exchanges_per_peer: int
+    exchange_lateness: int
+    exchange_retry_s: float
     fingerprint_bytes: int
     fingerprint_requests_per_hour: int
     fingerprint_timeout_s: float
