@@ -42,22 +42,23 @@ class Stream:
     """Bytes that come in pieces, in any order and more than once."""
 
     def __init__(self) -> None:
-        self.data = bytearray()
-        self.known = bytearray()
+        self.pieces: dict[int, bytes] = {}
 
     def put(self, offset: int, piece: bytes) -> None:
         """Take a piece."""
-        end = offset + len(piece)
-        if end > len(self.data):
-            more = bytes(end - len(self.data))
-            self.data += more
-            self.known += more
-        self.data[offset:end] = piece
-        self.known[offset:end] = b"\x01" * len(piece)
+        if len(piece) > len(self.pieces.get(offset, b"")):
+            self.pieces[offset] = piece
 
-    def whole(self, size: int | None = None) -> bool:
-        """Whether there is no gap in the first `size` bytes, or in all that came."""
-        return b"\x00" not in self.known[:size] and (size is None or len(self.known) >= size)
+    def read(self) -> tuple[bytes, int]:
+        """Return the bytes up to the first gap, and how many came that lie behind it."""
+        whole = bytearray()
+        behind = 0
+        for offset, piece in sorted(self.pieces.items()):
+            if offset <= len(whole):
+                whole += piece[len(whole) - offset :]
+            else:
+                behind += len(piece)
+        return bytes(whole), behind
 
 
 @dataclass
@@ -176,36 +177,35 @@ class Dissector:
 
 
 def _messages(direction: Direction) -> Iterator[tuple[str, bytes, list[Field]]]:
-    data = bytes(direction.control.data)
+    data, behind = direction.control.read()
     at = 0
-    while at < len(data):
-        end = at + HEADER_BYTES
-        end += int.from_bytes(data[at + 1 : end], "big")
-        piece = data[at:end]
-        if not direction.control.whole(end) or end > len(data):
-            yield "CONTROL stream", data[at:], [Field(UNEXPLAINED, 0, len(data) - at)]
-            return
-        yield "message", piece, dissect_message(piece)
+    while at + HEADER_BYTES <= len(data):
+        end = at + HEADER_BYTES + int.from_bytes(data[at + 1 : at + HEADER_BYTES], "big")
+        if end > len(data):
+            break
+        yield "message", data[at:end], dissect_message(data[at:end])
         at = end
+    left = len(data) - at + behind
+    if left:
+        yield "CONTROL stream", data[at:], [Field(UNEXPLAINED, 0, left)]
 
 
 def _objects(direction: Direction) -> Iterator[tuple[str, bytes, list[Field]]]:
     """Explain each object that was offered and came whole: its leaf list, and its body as tensors."""
     sizes = dict(_offered(direction))
     for transfer, stream in direction.chunks.items():
-        size = sizes.get(transfer)
         title = f"object of transfer {transfer}"
-        whole = size is not None and stream.whole(list_bytes(size) + size)
-        if size is None or not whole:  # cancelled, or it went on elsewhere: the chunks say what they are
-            yield title, bytes(stream.data), [Field("part of an object", 0, len(stream.data))]
+        data, behind = stream.read()
+        start = list_bytes(sizes.get(transfer, 0))
+        if transfer not in sizes or behind or len(data) != start + sizes[transfer]:
+            # Cancelled, or the rest came another time: the chunks themselves say what they are.
+            yield title, data, [Field("part of an object", 0, len(data))]
             continue
-        start = list_bytes(size)
-        leaves, body = bytes(stream.data[:start]), bytes(stream.data[start:])
-        fields = dissect_leaf_list(leaves)
-        inside = dissect_tensors(body)
+        inside = dissect_tensors(data[start:])
         if inside[0].name == UNEXPLAINED:
-            inside = [Field("body in another format", 0, len(body))]
-        yield title, leaves + body, fields + [item.moved(start) for item in inside]
+            inside = [Field("body in another format", 0, len(data) - start)]
+        fields = dissect_leaf_list(data[:start]) if start else []
+        yield title, data, fields + [item.moved(start) for item in inside]
 
 
 def _offered(direction: Direction) -> Iterator[tuple[int, int]]:

@@ -179,6 +179,20 @@ def test_a_byte_that_is_changed_is_noticed(dissector, demo):
     assert found.unexplained_bytes().total() > 0
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_captures_are_explained_as_far_as_they_go(dissector, demo, seed):
+    rng = random.Random(seed)
+    capture = [datagram for datagram in demo.capture[:1500] if rng.random() > 0.1]
+    rng.shuffle(capture)
+    for position in range(0, len(capture), 7):
+        data = bytearray(capture[position].data)
+        del data[rng.randrange(len(data)) :]
+        capture[position] = capture[position]._replace(data=bytes(data))
+    found = dissector.Dissector(demo.key_log)
+    found.run(capture)
+    assert found.unexplained_bytes().total() > 0, f"seed {seed}"
+
+
 def test_the_program_prints_what_it_found(demo, tmp_path):
     capture, key_log = tmp_path / "demo.pcap", tmp_path / "keys.txt"
     capture.write_bytes(write_pcap(demo.capture))
