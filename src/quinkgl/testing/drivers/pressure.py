@@ -30,6 +30,7 @@ class RoomForOneInTen(FaultySocket):
     """A socket whose kernel has no room for nine calls of ten."""
 
     calls = 0
+    refuses_runs = False
 
     def _has_room(self) -> bool:
         self.calls += 1
@@ -42,7 +43,9 @@ class RoomForOneInTen(FaultySocket):
         return super().sendto(*arguments)
 
     def sendmsg(self, *arguments: Any) -> int:
-        """Send, sometimes."""
+        """Send, sometimes; or refuse whatever is a run."""
+        if self.refuses_runs:
+            raise os_error(errno.EIO)
         if not self._has_room():
             raise BlockingIOError
         return super().sendmsg(*arguments)
@@ -61,11 +64,14 @@ class NoRoom(FaultySocket):
 
 
 async def a_full_kernel_delays_but_neither_loses_nor_reorders(
-    adapter: DriverAdapter, segment_size: int | None
+    adapter: DriverAdapter, how: tuple[int | None, str]
 ) -> None:
     """Nine of ten calls find no room; single datagrams and runs arrive in order all the same."""
     machine = Correspondent()
+    segment_size, way = how
     size = segment_size or 500
+    kernel = RoomForOneInTen.bind_loopback()
+    kernel.refuses_runs = way == "refused"
     wanted = [bytes([number]) * size for number in range(120)]
 
     def write_all(_now: float) -> None:
@@ -73,9 +79,9 @@ async def a_full_kernel_delays_but_neither_loses_nor_reorders(
         for start in range(0, len(wanted), step):
             machine.write(b"".join(wanted[start : start + step]), peer.address, segment_size)
 
-    with adopt_udp(RoomForOneInTen.bind_loopback()) as narrow, plain_peer() as peer:
+    with adopt_udp(kernel) as narrow, plain_peer() as peer:
         arrived: list[bytes] = []
-        async with adapter.open(machine, narrow) as driver:
+        async with adapter.open(machine, narrow, offload="none" if way == "one by one" else "auto") as driver:
             driver.call(write_all)
 
             def all_there() -> bool:
@@ -181,6 +187,11 @@ class Failing(FaultySocket):
         self._fail()
         return super().sendto(*arguments)
 
+    def sendmsg(self, *arguments: Any) -> int:
+        """Fail, or send."""
+        self._fail()
+        return super().sendmsg(*arguments)
+
     def recvfrom_into(self, *arguments: Any) -> tuple[int, Any]:
         """Fail, or receive."""
         self._fail()
@@ -204,14 +215,20 @@ async def passing_errors_are_counted_and_survived(adapter: DriverAdapter, error:
                 driver.call(lambda _now: None)
                 peer.socket.sendto(b"%d" % number, driver.address)
             told = await events(adapter, driver, 10)
+            for _ in range(4):
+                machine.write(bytes(800), peer.address, 100)
+                driver.call(lambda _now: None)
             sent = take(peer)
     expect([event.data for event in told] == [b"%d" % number for number in range(10)], "a datagram read")
-    expect(len(sent) + driver.stats.send_errors[error] == 10, "each datagram is sent or counted")
+    expect(len(sent) + driver.stats.send_errors[error] == 42, "each datagram is sent or counted")
     expect(driver.stats.receive_errors[error] > 0, "errors of reading are counted")
 
 
 CASES = (
-    *cases((None, 1200), a_full_kernel_delays_but_neither_loses_nor_reorders),
+    *cases(
+        ((None, "singles"), (1200, "runs"), (1200, "one by one"), (1200, "refused")),
+        a_full_kernel_delays_but_neither_loses_nor_reorders,
+    ),
     case(a_full_kernel_stops_the_machine),
     case(a_slow_application_leaves_packets_in_the_kernel),
     case(what_is_too_large_is_lost_alone),

@@ -70,6 +70,19 @@ async def runs_cross_whole_in_every_mode(adapter: DriverAdapter, modes: tuple[Of
             expect(not driver.stats.send_errors and not driver.stats.receive_errors, f"{driver.stats}")
 
 
+async def a_run_beyond_what_one_call_takes_leaves_in_pieces(adapter: DriverAdapter, mode: Offload) -> None:
+    """More than 64 datagrams, or more than 65,507 bytes: the driver cuts, and nothing is lost at the cuts."""
+    machine = Correspondent()
+    with loopback() as bound, plain_peer() as peer:
+        async with adapter.open(machine, bound, offload=mode) as driver:
+            for count, size in ((200, 300), (90, 1400), (5, 40_000), (3, 65_507)):
+                run = b"".join(bytes([number]) * size for number in range(count)) + b"end"
+                machine.write(run, peer.address, size)
+                driver.call(lambda _now: None)
+                expect(take(peer) == _pieces(run, size), f"{count} datagrams of {size} bytes")
+        expect(not driver.stats.send_errors, f"{driver.stats.send_errors}")
+
+
 async def datagrams_of_all_sizes_and_sources_stay_apart(adapter: DriverAdapter, mode: Offload) -> None:
     """Equal and unequal, empty and largest, from three sources in turn: none is glued to another, or lost."""
     seed = random.SystemRandom().getrandbits(32)
@@ -301,6 +314,7 @@ async def a_run_over_ipv6_and_a_dual_stack_socket(adapter: DriverAdapter, hosts:
 
 CASES = (
     *cases(_WAYS, runs_cross_whole_in_every_mode),
+    *cases(_MODES, a_run_beyond_what_one_call_takes_leaves_in_pieces),
     *cases(_MODES, datagrams_of_all_sizes_and_sources_stay_apart),
     *cases(_MODES, equal_datagrams_reach_the_machine_together),
     *cases(_MODES, an_empty_datagram_ends_a_run),
