@@ -44,6 +44,7 @@ class Clock:
     cpu_began: float = 0.0
     cpu_ended: float = 0.0
     rss_began: int = 0
+    rss_ended: int = 0
     more: dict[str, Any] = field(default_factory=dict)
     sampler: Sampler | None = None
 
@@ -59,6 +60,7 @@ class Clock:
         """Mark the moment after it."""
         self.ended = time.monotonic()
         self.cpu_ended = time.process_time()
+        self.rss_ended = peak_rss_bytes()
         if self.sampler is not None:
             self.sampler.stop()
             self.more["samples"] = dict(self.sampler.counts)
@@ -69,7 +71,7 @@ class Clock:
             "began": self.began,
             "ended": self.ended,
             "cpu_s": self.cpu_ended - self.cpu_began,
-            "rss_growth": peak_rss_bytes() - self.rss_began,
+            "rss_growth": self.rss_ended - self.rss_began,
             **self.more,
         }
 

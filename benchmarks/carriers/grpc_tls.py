@@ -50,9 +50,9 @@ def receive(clock: Clock, *, size: int, seed: int) -> None:
         return b"!"
 
     def take(messages: Iterator[bytes], _context: object) -> bytes:
-        buffer = bytearray(size)
         position = 0
         clock.begin()
+        buffer = bytearray(size)
         for data in messages:
             buffer[position : position + len(data)] = data
             position += len(data)

@@ -74,9 +74,9 @@ async def _receive(clock: Clock, size: int, seed: int, datagram: int) -> None:
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _fill(reader, bytearray(WARM_UP_BYTES))
-        buffer = bytearray(size)
         writer.write(b"!")
         clock.begin()
+        buffer = bytearray(size)
         await _fill(reader, buffer)
         clock.end()
         writer.write(b"!")

@@ -27,9 +27,9 @@ async def _receive(clock: Clock, size: int, seed: int, tls: bool) -> None:
     if tls:
         stream = trio.SSLStream(stream, credentials.server_context(), server_side=True)
     await _fill(stream, bytearray(WARM_UP_BYTES))
-    buffer = bytearray(size)
     await stream.send_all(b"!")
     clock.begin()
+    buffer = bytearray(size)
     await _fill(stream, buffer)
     clock.end()
     await stream.send_all(b"!")
