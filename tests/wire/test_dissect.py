@@ -21,10 +21,13 @@ from quinkgl.wire.dissect import (
     unexplained,
 )
 from quinkgl.wire.dissect_messages import dissect_cbor, dissect_leaf_list, dissect_message, dissect_tensors
+from quinkgl.wire.messages import exchange
 from quinkgl.wire.messages.fetch import Get, Piece, encode_fetch_message
 from quinkgl.wire.messages.fingerprint import Answer, Statement, encode_fingerprint_message, encode_statement
 from quinkgl.wire.messages.gossip import UpdateHeader, encode_update_header
 from quinkgl.wire.messages.objects import Cancel, Done, Offer, Want, encode_object_message
+from quinkgl.wire.messages.secrets import ExchangeReply
+from quinkgl.wire.messages.secrets import encode_exchange_message as encode_secret
 
 ALL = (
     dissect_packet,
@@ -152,6 +155,15 @@ MESSAGES = {
     "get": (Channel.MANIFEST, encode_fetch_message(Get(bytes(32), 0))),
     "piece": (Channel.MANIFEST, encode_fetch_message(Piece(0, 5, b"{ ..}", bytes(64)))),
     "answer": (Channel.FINGERPRINT, encode_fingerprint_message(answer())),
+    "exchange offer": (
+        Channel.EXCHANGE,
+        exchange.encode_exchange_message(exchange.Offer(bytes(16), bytes(32), 9, 1, 0, 1, {1: "a"})),
+    ),
+    "exchange abort": (
+        Channel.EXCHANGE,
+        exchange.encode_exchange_message(exchange.Abort(bytes(16), bytes(16), 0x61)),
+    ),
+    "secret": (Channel.SESSION, encode_secret(ExchangeReply(2, bytes(32)))),
     "later": (Channel.GOSSIP, encode({0: 64, 70: -5, 71: [None, False, {3: b""}]})),
     "grease": (0x3A, b"anything"),
 }
@@ -162,6 +174,11 @@ def test_every_byte_of_a_message_has_a_name(channel, body):
     data = encode_control(channel, body)
     fields = tiled(data, dissect_message(data))
     assert unexplained(fields) == 0
+    numbered = [field.name for field in fields if " kind " in field.name or ".key " in field.name]
+    assert all("params" in name or "metadata" in name for name in numbered) or channel in {
+        Channel.GOSSIP,
+        0x3A,
+    }
     for cut in range(len(data)):
         tiled(data[:cut], dissect_message(data[:cut]))
 

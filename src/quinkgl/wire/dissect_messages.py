@@ -31,6 +31,8 @@ _HELLO: Final = (
     "compression_enabled byzantine_f max_object_bytes features expires_unix"
 )
 
+_EXCHANGE: Final = "exchange answer root size weight lateness codec metadata code"
+
 
 def _names(words: str, first: int = 1) -> Names:
     return dict(enumerate(words.split(), first))
@@ -52,6 +54,10 @@ _MESSAGES: Final[dict[tuple[int, int], tuple[str, Names]]] = {
     (Channel.FINGERPRINT, 3): ("DECLINE", _names("nonce code")),
     (Channel.SESSION, 1): ("EXCHANGE_OFFER", _names("method public")),
     (Channel.SESSION, 2): ("EXCHANGE_REPLY", _names("method answer")),
+    **{
+        (Channel.EXCHANGE, kind): (f"exchange {name}", _names(_EXCHANGE))
+        for kind, name in enumerate(["OFFER", "ACCEPT", "READY", "ASK", "COMMIT", "ABORT", "ACK"], 1)
+    },
 }
 """Message and key names by channel and kind; a kind or key that is not here is shown by its number."""
 
