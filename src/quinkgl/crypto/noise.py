@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from enum import Enum
+from functools import cache
 from struct import Struct
 
 from cryptography.exceptions import InvalidTag
@@ -50,6 +51,7 @@ _XX = ((_Token.E,), (_Token.E, _Token.EE, _Token.S, _Token.ES), (_Token.S, _Toke
 """Tokens of each message (section 7.5); the initiator writes the first, then they take turns."""
 
 
+@cache
 def _pattern(name: str) -> tuple[tuple[_Token, ...], ...]:
     """Return the messages of XX with its psk modifiers (section 9.4): ``"XXpsk0+psk3"``."""
     base, *places = name.replace("+", "").split("psk")
