@@ -214,6 +214,13 @@ def test_nothing_but_the_manifest_is_to_be_had(channel):
     assert len(swarms.members[0].events) == 1
 
 
+def test_a_stranger_is_not_told_the_addresses_of_a_member():
+    swarms = SwarmNetwork()
+    swarms.mesh(2)
+    (established,) = events(Stranger(swarms).node, ConnectionEstablished)
+    assert established.record == b""
+
+
 def test_an_offer_in_fetch_mode_ends_the_session():
     swarms = SwarmNetwork()
     swarms.mesh(1)

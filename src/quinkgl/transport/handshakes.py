@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from quinkgl.crypto.cookie import CookieSecret, open_cookie_untrusted, seal_cookie
 from quinkgl.crypto.keys import KeySource
 from quinkgl.crypto.mac import verify as verify_mac1
-from quinkgl.crypto.psk import SwarmKeys
+from quinkgl.crypto.psk import Mode, SwarmKeys
 from quinkgl.transport.attempts import Attempt, AttemptState, AttemptTable
 from quinkgl.transport.config import EndpointConfig
 from quinkgl.transport.events import ConnectFailed
@@ -295,7 +295,7 @@ class Handshakes:
             packet.versions,
             packet.noise,
             local_id=local_id,
-            record=self.record,
+            record=self._record_for(party.keys),
             observed=source,
         )
         answer = encode_long(
@@ -332,7 +332,7 @@ class Handshakes:
                 packet.noise,
                 expected_peer=attempt.expected_peer,
                 local_id=attempt.local_id,
-                record=self.record,
+                record=self._record_for(attempt.party.keys),
                 observed=source,
             )
             self._check_not_self(session)
@@ -485,6 +485,10 @@ class Handshakes:
             raise RemoteProtocolError(
                 ErrorCode.E_HS_SELF, "the address leads back to this node", section="5.5"
             )
+
+    def _record_for(self, keys: SwarmKeys) -> bytes:
+        """Return our peer record where the other side holds the manifest: it is for members alone [S-029]."""
+        return self.record if keys.mode is Mode.MEMBER else b""
 
     def _new_id(self) -> bytes:
         return self._rng.randbytes(CONNECTION_ID_BYTES)
