@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
 from benchmarks import handshakes, idle, stages, startup
 from benchmarks.pairs import Transfer, round_trip, transfer
 from benchmarks.table import Row, markdown, spread
+from quinkgl.transport import PostQuantum
 
 MB = 1_000_000
 
@@ -149,7 +151,12 @@ def fan_out(plan: Plan, tell: Callable[[str], None]) -> list[str]:
 
 def small(plan: Plan, tell: Callable[[str], None]) -> list[str]:
     """Measure what does not depend on bandwidth: handshakes, round trips, idle sessions, the start."""
-    kinds = {"ours": handshakes.ours, "aioquic": handshakes.aioquic, "tls": handshakes.tls}
+    kinds = {
+        "ours": handshakes.ours,
+        "post-quantum": partial(handshakes.ours, post_quantum=PostQuantum.OFFERED),
+        "aioquic": handshakes.aioquic,
+        "tls": handshakes.tls,
+    }
     cpu: dict[str, list[float]] = {name: [] for name in kinds}
     carriers = {"ours": "quinkgl_udp", "grpc": "grpc_tls", "aioquic": "quic"}
     trips: dict[str, list[float]] = {name: [] for name in carriers}
@@ -163,14 +170,18 @@ def small(plan: Plan, tell: Callable[[str], None]) -> list[str]:
     start = startup.seconds(max(5, plan.repeats // 10))
     rows = [
         Row(
-            f"CPU of a handshake, both sides, against {peer}",
-            spread(cpu["ours"], "ms", 2),
-            spread(cpu[name], "ms", 2),
-            median(cpu["ours"]) / median(cpu[name]),
+            f"CPU of a handshake{what}, both sides, against {name}'s",
+            spread(cpu[own], "ms", 2),
+            spread(cpu[peer], "ms", 2),
+            median(cpu[own]) / median(cpu[peer]),
             floor,
             smaller_is_better=True,
         )
-        for name, peer, floor in (("aioquic", "aioquic's", 0.4), ("tls", "TLS 1.3's", None))
+        for own, what, peer, name, floor in (
+            ("ours", "", "aioquic", "aioquic", 0.4),
+            ("post-quantum", " with ML-KEM-768", "aioquic", "aioquic", None),
+            ("ours", "", "tls", "TLS 1.3", None),
+        )
     ]
     rows += [
         Row(
