@@ -389,7 +389,7 @@ def test_a_departure_ends_everything_and_says_how_far_it_was():
     pair.machines[US].peer_departed(THEM, now=0.0)
     pair.drain(US)
     assert pair.last(US, ExchangeAbandoned) == ExchangeAbandoned(THEM, name, committed=True)
-    assert pair.offer() is None
+    assert pair.machines[US].open() == ()
     second = Pair()
     second.agree()
     second.machines[US].peer_departed(THEM, now=0.0)

@@ -275,7 +275,6 @@ class Exchanges(Machine[ExchangeEvent]):
         after all it hears that its exchanges were aborted, whatever they were here.
         """
         self._advance(now)
-        self._peers.pop(peer, None)
         records = self._of(peer)
         for record in records:
             self._apply(record, Input.GONE, ErrorCode.GONE)
@@ -286,6 +285,10 @@ class Exchanges(Machine[ExchangeEvent]):
         return any(
             record.theirs is not None and record.theirs.size == size for record in self._waiting(peer, root)
         )
+
+    def waits_for(self, peer: PeerId, root: bytes) -> bool:
+        """Whether an exchange with ``peer`` waits for its object ``root``."""
+        return bool(self._waiting(peer, root))
 
     @exclusive
     def object_received(self, peer: PeerId, root: bytes, body: Any, *, now: float) -> None:

@@ -1,12 +1,22 @@
 """Swarm: the one object that a driver drives.
 
 It composes the transport's endpoint with the protocol's machines (manifest handshake, membership, gossip,
-fingerprints) and is the only place that knows them all. It hands opaque update bytes and a signed header up,
-and takes them down. ``ManifestFetcher`` is what a joiner drives before it has the manifest.
+fingerprints, two-sided exchanges) and is the only place that knows them all. It hands opaque update bytes and
+a signed header up, and takes them down. ``ManifestFetcher`` is what a joiner drives before it has the
+manifest.
 """
 
 from __future__ import annotations
 
+from quinkgl.protocol.exchange import (
+    ExchangeAbandoned,
+    ExchangeAborted,
+    ExchangeCommitted,
+    ExchangeObjectReceived,
+    ExchangeOffered,
+    ExchangeView,
+    SaveWanted,
+)
 from quinkgl.swarm.events import (
     Capabilities,
     ConnectFailed,
@@ -37,6 +47,12 @@ from quinkgl.transport import Transmit
 __all__ = [
     "Capabilities",
     "ConnectFailed",
+    "ExchangeAbandoned",
+    "ExchangeAborted",
+    "ExchangeCommitted",
+    "ExchangeObjectReceived",
+    "ExchangeOffered",
+    "ExchangeView",
     "FetchFailed",
     "FingerprintNotReceived",
     "FingerprintReceived",
@@ -48,6 +64,7 @@ __all__ = [
     "PeerDisconnected",
     "PeerRefused",
     "PeerView",
+    "SaveWanted",
     "Swarm",
     "SwarmClosed",
     "SwarmConfig",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from quinkgl.protocol.exchange import ExchangeEvent
 from quinkgl.transport import EndpointConfig, EndpointStats
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.limits import LIMITS
@@ -168,5 +169,6 @@ SwarmEvent = (
     | UpdateNotDelivered
     | FingerprintReceived
     | FingerprintNotReceived
+    | ExchangeEvent
     | SwarmClosed
 )

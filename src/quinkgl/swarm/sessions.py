@@ -23,6 +23,7 @@ from quinkgl.swarm.deliveries import Deliveries
 from quinkgl.swarm.dialler import Dialler
 from quinkgl.swarm.events import PeerConnected, PeerDisconnected, PeerRefused, PeerView, SwarmEvent
 from quinkgl.swarm.fingerprints import Fingerprints
+from quinkgl.swarm.two_sided import TwoSided
 from quinkgl.transport import ConnectionEstablished, ConnectionLost, Endpoint
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
@@ -56,6 +57,7 @@ class Sessions:
         gossip: Gossip,
         deliveries: Deliveries,
         fingerprints: Fingerprints,
+        two_sided: TwoSided,
         dialler: Dialler,
         events: deque[SwarmEvent],
         counts: Counts,
@@ -66,6 +68,7 @@ class Sessions:
         self._gossip = gossip
         self._deliveries = deliveries
         self._fingerprints = fingerprints
+        self._two_sided = two_sided
         self._dialler = dialler
         self._events = events
         self._counts = counts
@@ -116,6 +119,7 @@ class Sessions:
         if neighbour.connected:
             self._membership.peer_disconnected(event.peer, now=now)
             self._gossip.peer_disconnected(event.peer, now=now)
+            self._two_sided.close(event.peer, now=now)
             self._events.append(PeerDisconnected(event.peer, event.code, event.reason, event.by_remote))
         elif neighbour.handshake.state is not HandshakeState.REFUSED:
             self._on_lost_early(neighbour, event, now)
@@ -164,6 +168,8 @@ class Sessions:
             self._membership.receive_message(peer, data, now=now)
         elif channel is Channel.FINGERPRINT:
             self._fingerprints.receive_message(peer, data, now=now)
+        elif channel is Channel.EXCHANGE:
+            self._two_sided.machine.receive_message(peer, data, now=now)
         else:
             self._gossip.receive_message(peer, data, now=now)
 
@@ -187,6 +193,7 @@ class Sessions:
         self._fingerprints.open(peer, now=now)
         self._membership.peer_connected(peer, neighbour.record or None, now=now)
         self._gossip.peer_connected(peer, now=now)
+        self._two_sided.machine.peer_connected(peer, now=now)
         self._events.append(PeerConnected(peer, neighbour.address, neighbour.incoming))
 
     def _on_refused(self, peer: bytes, neighbour: Neighbour, event: ManifestRefused, now: float) -> None:

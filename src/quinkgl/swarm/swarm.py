@@ -11,11 +11,12 @@ from typing import Any
 from quinkgl.crypto.identity import Identity
 from quinkgl.crypto.psk import Mode, derive_fetch_keys, derive_member_keys
 from quinkgl.manifest import SwarmManifest, check_model_fits, signature_bytes
+from quinkgl.protocol.exchange import Exchanges
 from quinkgl.protocol.gossip import Gossip
 from quinkgl.protocol.manifest_handshake import Terms
 from quinkgl.protocol.membership import Membership
 from quinkgl.swarm.counts import Counts
-from quinkgl.swarm.deliveries import Deliveries, Publication
+from quinkgl.swarm.deliveries import Deliveries
 from quinkgl.swarm.dialler import Dialler
 from quinkgl.swarm.events import (
     Capabilities,
@@ -25,9 +26,11 @@ from quinkgl.swarm.events import (
     SwarmEvent,
     SwarmStats,
 )
+from quinkgl.swarm.exchange_commands import ExchangeCommands
 from quinkgl.swarm.fetchers import Fetchers
 from quinkgl.swarm.fingerprints import Fingerprints
 from quinkgl.swarm.sessions import Sessions
+from quinkgl.swarm.two_sided import TwoSided, published
 from quinkgl.swarm.updates import Updates
 from quinkgl.transport import (
     ConnectFailed,
@@ -42,16 +45,14 @@ from quinkgl.transport import (
     OfferReceived,
     TransferFailed,
     Transmit,
-    leaf_hashes,
-    merkle_root,
 )
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
-from quinkgl.wire.exclusive import Exclusive, exclusive
+from quinkgl.wire.exclusive import exclusive
 
 
-class Swarm(Exclusive):
+class Swarm(ExchangeCommands):
     """A member of one swarm: bytes and time in; datagrams, events and a deadline out.
 
     ``manifest`` is what all members hold byte for byte, ``capabilities`` describe the model that this node
@@ -130,6 +131,12 @@ class Swarm(Exclusive):
             counts=self._counts,
             rng=self._rng,
         )
+        self._two_sided = TwoSided(
+            Exchanges(self.peer_id, rng=self._rng, now=now),
+            endpoint=self._endpoint,
+            events=self._events,
+            counts=self._counts,
+        )
         self._dialler = Dialler(
             self._endpoint, self._membership, self._config, self._events, strangers=self._fetchers
         )
@@ -142,6 +149,7 @@ class Swarm(Exclusive):
             gossip=self._gossip,
             deliveries=self._deliveries,
             fingerprints=self._fingerprints,
+            two_sided=self._two_sided,
             dialler=self._dialler,
             events=self._events,
             counts=self._counts,
@@ -193,12 +201,10 @@ class Swarm(Exclusive):
         before its turn came).
         """
         self._check_open()
-        view = memoryview(body).cast("B").toreadonly()
-        leaves = leaf_hashes(view)
-        root = merkle_root(leaves)
+        publication = published(body)
         self._gossip.publish(
-            root,
-            len(view),
+            publication.root,
+            len(publication.body),
             round=round,
             codec=codec,
             sample_count=sample_count,
@@ -208,17 +214,17 @@ class Swarm(Exclusive):
             now=max(now, self._now),
         )
         self._clock(now)
-        self._deliveries.publish(Publication(root, b"".join(leaves), view))
+        self._deliveries.publish(publication)
         self._settle()
         self._deliveries.release()
-        return root
+        return publication.root
 
     @exclusive
     def set_round(self, round: int, *, now: float) -> None:
         """Tell which round this node is in; offers are judged against it."""
         self._gossip.set_round(round, now=max(now, self._now))
-        self._clock(now)
-        self._settle()
+        self._two_sided.machine.set_round(round, now=max(now, self._now))
+        self._after(now)
 
     @exclusive
     def set_addresses(self, addresses: Sequence[Address], *, now: float) -> None:
@@ -309,7 +315,8 @@ class Swarm(Exclusive):
         live = [machine.stats.dropped for machine in self._sessions.handshakes()]
         live += [machine.stats.dropped for machine in self._fetchers.machines()]
         live += [machine.stats.dropped for machine in self._fingerprints.machines()]
-        parts = (self._membership.stats.dropped, self._gossip.stats.dropped, self._counts.dropped, *live)
+        live += [machine.stats.dropped for machine in self._swarm_machines()]
+        parts = (self._counts.dropped, *live)
         for part in parts:
             for reason, count in part.items():
                 dropped[reason] = dropped.get(reason, 0) + count
@@ -326,12 +333,14 @@ class Swarm(Exclusive):
     def state(self) -> dict[str, Any]:
         """Return what must survive a restart, as plain values.
 
-        Record number, anchors, accepted rounds, roots seen, the data epoch whose fingerprint was released.
+        Record number, anchors, accepted rounds, roots seen, the data epoch whose fingerprint was released,
+        the exchanges that are promised or decided.
         """
         return {
             "membership": self._membership.state(),
             "gossip": self._gossip.state(),
             "fingerprint": self._fingerprints.shelf.state(),
+            "exchanges": self._two_sided.machine.state(),
         }
 
     # Input
@@ -397,6 +406,7 @@ class Swarm(Exclusive):
                 self._fingerprints.drain,
                 self._drain_membership,
                 self._updates.drain,
+                self._two_sided.drain,
             ):
                 busy = drain(self._now) or busy
         if self._closing and not self._closed_reported and self._endpoint.drained:
@@ -428,8 +438,11 @@ class Swarm(Exclusive):
                 self._fetchers.on_offer(peer, now=now)
             case MessageReceived(peer, channel, data):
                 self._sessions.on_message(peer, channel, data, now=now)
+            case OfferReceived(peer, transfer) if not self._sessions.is_connected(peer):
+                self._endpoint.refuse_object(peer, transfer, ErrorCode.E_FRAME_CONTEXT, now=now)
             case OfferReceived() | ObjectArrived() | ObjectSent() | TransferFailed():
-                self._updates.on_object(event, now=now)
+                if not self._two_sided.on_object(event, now=now):
+                    self._updates.on_object(event, now=now)
 
     def _drain_membership(self, now: float) -> bool:
         busy = False
@@ -451,6 +464,12 @@ class Swarm(Exclusive):
         self._gossip.restore(state["gossip"], now=now)
         if "fingerprint" in state:  # a state of before there were any has none
             self._fingerprints.shelf.restore(state["fingerprint"])
+        if "exchanges" in state:
+            self._two_sided.machine.restore(state["exchanges"], now=now)
+
+    def _after(self, now: float) -> None:
+        self._clock(now)
+        self._settle()
 
     def _check_open(self) -> None:
         if self._closing:
@@ -469,12 +488,15 @@ class Swarm(Exclusive):
             return [self._endpoint]
         return [
             self._endpoint,
-            self._membership,
-            self._gossip,
+            *self._swarm_machines(),
             *self._sessions.handshakes(),
             *self._fetchers.machines(),
             *self._fingerprints.machines(),
         ]
+
+    def _swarm_machines(self) -> tuple[Membership, Gossip, Exchanges]:
+        """Return the machines that serve the whole swarm."""
+        return self._membership, self._gossip, self._two_sided.machine
 
     def _next_deadline(self) -> tuple[float, str] | None:
         if self._events:

@@ -51,10 +51,7 @@ class Updates:
         """Tell gossip and the deliveries what the endpoint reports of an object."""
         match event:
             case OfferReceived(peer, transfer, root, size, header):
-                if self._sessions.is_connected(peer):
-                    self._gossip.object_offered(peer, transfer, root, size, header, now=now)
-                else:
-                    self._endpoint.refuse_object(peer, transfer, ErrorCode.E_FRAME_CONTEXT, now=now)
+                self._gossip.object_offered(peer, transfer, root, size, header, now=now)
             case ObjectArrived(peer, transfer, _, _, body):
                 self._gossip.object_received(peer, transfer, body, now=now)
             case ObjectSent(peer, transfer, root):

@@ -1,0 +1,194 @@
+"""Two-sided exchanges between whole swarm members, over lossy links, broken sessions and restarts."""
+
+from __future__ import annotations
+
+import pytest
+
+from quinkgl.swarm import (
+    ExchangeAborted,
+    ExchangeCommitted,
+    ExchangeObjectReceived,
+    ExchangeOffered,
+    PeerDisconnected,
+    SaveWanted,
+    SwarmConfig,
+)
+from quinkgl.testing.network import Link
+from quinkgl.testing.swarms import SwarmNetwork
+from quinkgl.transport import ConnectionConfig, EndpointConfig
+from quinkgl.transport.merkle import leaf_hash
+from quinkgl.wire.control import Channel
+from quinkgl.wire.errors import ErrorCode, LocalProtocolError
+from quinkgl.wire.messages.exchange import WEIGHT_ONE
+from quinkgl.wire.messages.session import TransportParameters
+
+QUICK = SwarmConfig(
+    endpoint=EndpointConfig(
+        parameters=TransportParameters(idle_timeout_s=5.0),
+        connection=ConnectionConfig(keepalive_s=1.0),
+        handshake_timeout_s=0.25,
+        handshake_tries=3,
+    ),
+    redial_s=1.0,
+)
+HALF = WEIGHT_ONE // 2
+
+
+class Mixer:
+    """An application that mixes one number with its peers, and keeps checkpoints."""
+
+    def __init__(self, net, index, number):
+        self.net, self.index, self.number = net, index, number
+        self.held, self.seen, self.applied = {}, 0, 0
+        self.save()
+
+    @property
+    def node(self):
+        return self.net.members[self.index]
+
+    @property
+    def swarm(self):
+        return self.node.machine
+
+    def body(self):
+        return self.number.to_bytes(8, "big", signed=True) * 8_000
+
+    def save(self):
+        self.disk = (self.number, dict(self.held), self.applied, self.swarm.state(), self.swarm.exchange_mark)
+
+    def restart(self, life):
+        """Come back from the last checkpoint."""
+        self.number, held, self.applied, state, _ = self.disk
+        self.net.network.remove(self.net.address(self.index))
+        self.net.add(index=self.index, state=state, life=life, config=QUICK)
+        names = {(view.peer, view.exchange) for view in self.swarm.open_exchanges()}
+        self.held = {name: numbers for name, numbers in held.items() if name in names}
+        self.seen = 0
+
+    def offer(self, index, **options):
+        peer = self.net.identity(index).peer_id
+        return self.swarm.offer_exchange(peer, self.body(), weight=HALF, now=self.net.network.now, **options)
+
+    def work(self):
+        """Do what the events ask for."""
+        now = self.net.network.now
+        while self.seen < len(self.node.events):
+            event = self.node.events[self.seen]
+            self.seen += 1
+            match event:
+                case ExchangeOffered(peer, exchange):
+                    self.swarm.accept_exchange(peer, exchange, self.body(), now=now)
+                case ExchangeObjectReceived(view, body):
+                    theirs = int.from_bytes(body[:8], "big", signed=True)
+                    mine = self.number
+                    self.held[view.peer, view.exchange] = (
+                        (mine, theirs) if view.is_initiator else (theirs, mine)
+                    )
+                    self.swarm.exchange_held(view.peer, view.exchange, now=now)
+                case ExchangeCommitted(view):
+                    offered, answered = self.held.pop((view.peer, view.exchange))
+                    gain = view.weight * (answered - offered) // WEIGHT_ONE
+                    self.number += gain if view.is_initiator else -gain
+                    self.applied += 1
+                    self.swarm.exchange_applied(view.peer, view.exchange, now=now)
+                case ExchangeAborted(peer, exchange):
+                    self.held.pop((peer, exchange), None)
+                case SaveWanted():
+                    self.save()
+                    self.swarm.state_saved(self.disk[-1], now=now)
+
+
+def pair(seed=0, link=None):
+    net = SwarmNetwork(seed, link)
+    net.add(config=QUICK)
+    net.add(config=QUICK)
+    net.connect(1, 0)
+    assert net.network.run(lambda: all(node.machine.peers() for node in net.members), limit_s=30)
+    return net, [Mixer(net, 0, 100), Mixer(net, 1, 20)]
+
+
+def run(net, mixers, until, limit_s=60.0):
+    def step():
+        for mixer in mixers:
+            mixer.work()
+        return until()
+
+    return net.network.run(step, limit_s=limit_s)
+
+
+def transport_of(mixer):
+    """The endpoint below a member, to say what no member says."""
+    return mixer.swarm.machine._endpoint  # noqa: SLF001
+
+
+def settled(mixers):
+    return lambda: not any(mixer.swarm.open_exchanges() for mixer in mixers)
+
+
+@pytest.mark.parametrize("link", [Link(), Link(loss=0.1)], ids=["clean", "lossy"])
+def test_two_members_mix_and_the_sum_stays(link):
+    net, mixers = pair(3, link)
+    assert mixers[0].offer(1) is not None
+    assert run(net, mixers, lambda: all(mixer.applied for mixer in mixers))
+    assert [mixer.number for mixer in mixers] == [60, 60]
+    assert run(net, mixers, settled(mixers))
+
+
+@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_member_that_crashes_between_two_steps_takes_it_up_again(who, after):
+    net, mixers = pair(5)
+    mixers[0].offer(1)
+    kinds = (ExchangeObjectReceived, ExchangeCommitted, SaveWanted)
+
+    def reached():
+        events = [event for event in mixers[who].node.events if isinstance(event, kinds)]
+        return len(events) >= after
+
+    assert run(net, mixers, reached)
+    mixers[who].restart(1)
+    net.connect(who, 1 - who)
+    assert run(net, mixers, lambda: all(mixer.swarm.peers() for mixer in mixers))
+    assert run(net, mixers, settled(mixers))
+    net.network.run(limit_s=1.0)
+    assert mixers[0].applied == mixers[1].applied
+    assert sum(mixer.number for mixer in mixers) == 120
+
+
+def test_an_undecided_exchange_ends_with_the_session():
+    net, mixers = pair(7)
+    mixers[0].offer(1)
+    net.network.set_link(net.address(0), net.address(1), Link(loss=1.0))
+    assert run(net, mixers, lambda: any(isinstance(e, PeerDisconnected) for e in mixers[0].node.events))
+    mixers[0].work()
+    (event,) = [event for event in mixers[0].node.events if isinstance(event, ExchangeAborted)]
+    assert event.code == ErrorCode.GONE
+    assert mixers[0].offer(1) is None
+
+
+def test_an_object_that_no_exchange_waits_for_is_refused():
+    net, mixers = pair(9)
+    body = memoryview(bytes(100))
+    raw = transport_of(mixers[0])
+    peer = net.identity(1).peer_id
+    raw.offer_object(peer, leaf_hash(body), leaf_hash(body), b"", body, now=net.network.now)
+    mixers[0].swarm.handle_timer(now=net.network.now)
+    net.network.settle_all()
+    net.network.run(limit_s=1.0)
+    assert mixers[1].swarm.stats.dropped["object_not_wanted"] == 1
+
+
+def test_commands_that_do_not_fit_and_messages_that_break_the_rules():
+    net, mixers = pair(11)
+    swarm, now, peer = mixers[0].swarm, net.network.now, net.identity(1).peer_id
+    with pytest.raises(LocalProtocolError):
+        swarm.offer_exchange(peer, b"x", weight=0, now=now)
+    with pytest.raises(LocalProtocolError):
+        swarm.state_saved(1, now=now)
+    assert not swarm.accept_exchange(peer, bytes(16), b"x", now=now)
+    assert not swarm.abort_exchange(peer, bytes(16), now=now)
+    assert swarm.peer_departed(peer, now=now) == 0
+    raw = transport_of(mixers[1])
+    raw.send_message(net.identity(0).peer_id, Channel.EXCHANGE, b"\xa1\x00\x01", now=now)
+    net.network.settle_all()
+    assert run(net, mixers, lambda: any(isinstance(e, PeerDisconnected) for e in mixers[0].node.events))
