@@ -44,7 +44,7 @@ def _nothing() -> None:
     """Return what a stack needs that has nothing to prepare."""
 
 
-def ours(repeats: int, post_quantum: PostQuantum = PostQuantum.OFF) -> float:
+def ours(repeats: int, post_quantum: PostQuantum = PostQuantum.NO) -> float:
     """Return CPU seconds of one of ours.
 
     Where ``post_quantum`` is offered it goes on until the exchange of ML-KEM-768 has changed the keys of both
@@ -65,7 +65,7 @@ def ours(repeats: int, post_quantum: PostQuantum = PostQuantum.OFF) -> float:
         now = 0.0
         ends[_A].connect(_B, now=now)
         busy = True
-        whole = post_quantum is not PostQuantum.OFF
+        whole = post_quantum is not PostQuantum.NO
         while busy and (whole or not all(end.peers() for end in ends.values())):
             busy = False
             for address, end in ends.items():
