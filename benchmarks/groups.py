@@ -46,7 +46,7 @@ def _ours(name: str, datagram: int, offload: str) -> Lane:
 
 
 LANES = (
-    _ours("QuinkGL, 1,200 bytes, no GSO or GRO", 1200, "none"),
+    _ours("QuinkGL, 1,200 bytes, no GSO or GRO", 1200, "gather"),
     _ours("QuinkGL, 1,452 bytes", 1452, "auto"),
     _ours("QuinkGL, 8,900 bytes", 8900, "auto"),
     _ours("QuinkGL, as the path allows", 65_000, "auto"),

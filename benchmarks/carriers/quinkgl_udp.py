@@ -25,6 +25,7 @@ from quinkgl.swarm import (
 from quinkgl.testing.swarms import small_manifest
 from quinkgl.transport import ConnectionEstablished, Endpoint, EndpointConfig, MessageReceived
 from quinkgl.transport.connection import ConnectionConfig
+from quinkgl.udp import Offload
 from quinkgl.wire.control import Channel
 from quinkgl_trio.driver import UdpDriver, open_driver
 from quinkgl_trio.sockets import bind_udp
@@ -58,17 +59,21 @@ async def _wait_for(driver: UdpDriver[Any], kind: type[Any]) -> Any:
     return event
 
 
-def receive(clock: Clock, *, size: int, seed: int, datagram: int, offload: str, receivers: int = 1) -> None:
+def receive(
+    clock: Clock, *, size: int, seed: int, datagram: int, offload: Offload, receivers: int = 1
+) -> None:
     """Take a warm-up and then the bytes, at each of ``receivers`` members."""
     trio.run(_receive, clock, size, seed, datagram, offload, receivers)
 
 
-def send(clock: Clock, *, port: list[int], size: int, seed: int, datagram: int, offload: str) -> None:
+def send(clock: Clock, *, port: list[int], size: int, seed: int, datagram: int, offload: Offload) -> None:
     """Publish a warm-up and then the bytes to every member that listens."""
     trio.run(_send, clock, port, size, seed, datagram, offload)
 
 
-async def _receive(clock: Clock, size: int, seed: int, datagram: int, offload: str, receivers: int) -> None:
+async def _receive(
+    clock: Clock, size: int, seed: int, datagram: int, offload: Offload, receivers: int
+) -> None:
     ports: list[int] = []
     warm: list[bool] = []
     whole: list[bool] = []
@@ -76,7 +81,7 @@ async def _receive(clock: Clock, size: int, seed: int, datagram: int, offload: s
     async def member(*, task_status: trio.TaskStatus[None]) -> None:
         bound = bind_udp(_LOOPBACK)
         swarm = _swarm("bench", bound.address, datagram)
-        async with open_driver(swarm, bound) as driver:
+        async with open_driver(swarm, bound, offload=offload) as driver:
             ports.append(bound.address[1])
             task_status.started()
             await _wait_for(driver, UpdateReceived)
@@ -97,11 +102,13 @@ async def _receive(clock: Clock, size: int, seed: int, datagram: int, offload: s
     clock.more["whole"] = all(whole)
 
 
-async def _send(clock: Clock, ports: list[int], size: int, seed: int, datagram: int, offload: str) -> None:
+async def _send(
+    clock: Clock, ports: list[int], size: int, seed: int, datagram: int, offload: Offload
+) -> None:
     body = payload(size, seed)
     bound = bind_udp(_LOOPBACK)
     swarm = _swarm("bench", bound.address, datagram)
-    async with open_driver(swarm, bound) as driver:
+    async with open_driver(swarm, bound, offload=offload) as driver:
         for port in ports:
             driver.call(lambda now, port=port: swarm.connect(("127.0.0.1", port), now=now))
         for _ in ports:
