@@ -13,7 +13,7 @@ from benchmarks.table import markdown
 
 _STAGES: tuple[tuple[str, tuple[str, ...], float | None, float | None], ...] = (
     ("AEAD, headers, nonces, copy through staging", ("quinkgl.transport.bulk",), 0.46, 0.50),
-    ("leaf hashing", ("quinkgl.transport.merkle",), 0.5, 0.5),
+    ("leaf hashing", ("quinkgl.wire.merkle",), 0.5, 0.5),
     ("object bookkeeping", ("quinkgl.transport.object",), 0.05, 0.08),
     (
         "recovery, congestion, pacing, ACKs",

@@ -16,9 +16,9 @@ from quinkgl.swarm import (
 from quinkgl.testing.network import Link
 from quinkgl.testing.swarms import SwarmNetwork
 from quinkgl.transport import ConnectionConfig, EndpointConfig
-from quinkgl.transport.merkle import leaf_hash
 from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
+from quinkgl.wire.merkle import leaf_hash
 from quinkgl.wire.messages.exchange import WEIGHT_ONE
 from quinkgl.wire.messages.session import TransportParameters
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from quinkgl.transport.objects import ObjectExchange
 from quinkgl.transport.reassembly import ObjectConfig, Reassembly
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.limits import LIMITS
-from quinkgl.wire.merkle import LEAF_BYTES, leaf_hash, leaf_hashes, merkle_root
+from quinkgl.wire.merkle import LEAF_BYTES, leaf_hash, leaf_hashes, list_bytes, merkle_root
 from quinkgl.wire.messages.objects import (
     Cancel,
     Done,
@@ -182,6 +183,35 @@ def test_transfers_take_turns():
     move(bob, alice)
     order = [chunk.transfer for chunk, _ in chunks_of(alice)]
     assert order[:20] == [0, 1] * 10
+
+
+def test_ten_targets_share_one_body():
+    """Memory stays flat however many receive: chunks are slices of the one body that all transfers hold."""
+    body = bytearray(random.Random(4).randbytes(4_000_000))
+    leaves = leaf_hashes(body)
+    root, joined = merkle_root(leaves), b"".join(leaves)
+    total = list_bytes(len(body)) + len(body)
+    want = encode_object_message(Want(0, ((0, total),), total))
+    exchanges = [ObjectExchange(Reassembly(), bytes([index]) * 32) for index in range(10)]
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    taken = 0
+    for exchange in exchanges:
+        assert exchange.offer(root, joined, b"", memoryview(body), now=0.0) == 0
+        exchange.receive_message_untrusted(want, now=0.0)
+    for exchange in exchanges:
+        while (chunk := exchange.next_chunk(60_000)) is not None:
+            taken += len(chunk[1])
+    growth = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert taken == 10 * total
+    assert growth < 0.05 * len(body)
+    for exchange in exchanges:
+        with pytest.raises(BufferError):
+            body.clear()
+        tell(exchange, Done(0))
+    del chunk
+    body.clear()  # nobody holds a piece of it any more
 
 
 def test_credit_is_granted_as_bytes_arrive():
