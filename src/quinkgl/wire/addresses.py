@@ -7,6 +7,7 @@ An address is the pair of a literal IP address and a UDP port. On the wire it is
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import TypeAlias
 
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -31,6 +32,12 @@ def _plain(ip: _AnyIP) -> _AnyIP:
     return ip
 
 
+@lru_cache(maxsize=1024)
+def _parsed(host: str) -> _AnyIP:
+    """Read a literal address; ValueError for anything else. The same few are asked about again and again."""
+    return _plain(ipaddress.ip_address(host))
+
+
 def _fault(ip: _AnyIP, port: int) -> str | None:
     """Say why nobody can have a peer at this address, or None."""
     if not 0 < port <= _MAX_PORT:
@@ -50,7 +57,7 @@ def encode_address(address: Address) -> bytes:
     """
     host, port = address
     try:
-        ip = _plain(ipaddress.ip_address(host))
+        ip = _parsed(host)
     except ValueError:
         raise LocalProtocolError(ErrorCode.E_USAGE, f"{host!r} is not a literal IP address") from None
     if isinstance(ip, ipaddress.IPv6Address) and ip.scope_id is not None:
@@ -106,10 +113,10 @@ def prefix(address: Address) -> bytes:
 
     ``address`` is one that this module decoded or parsed.
     """
-    ip = _plain(ipaddress.ip_address(address[0]))
+    ip = _parsed(address[0])
     return ip.packed[: _PREFIX_BYTES[ip.version]]
 
 
 def is_loopback(address: Address) -> bool:
     """Whether the address is this host's own loopback, to which quotas by prefix do not apply."""
-    return _plain(ipaddress.ip_address(address[0])).is_loopback
+    return _parsed(address[0]).is_loopback
