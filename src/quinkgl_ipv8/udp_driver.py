@@ -244,8 +244,8 @@ async def open_driver(
 
 
 def open_swarm(
-    swarm: Swarm, bound: BoundSocket, *, close_timeout_s: float = 3.0
+    swarm: Swarm, bound: BoundSocket, *, close_timeout_s: float = 3.0, offload: Offload = "auto"
 ) -> AbstractAsyncContextManager[UdpDriver[SwarmEvent]]:
     """Drive a swarm; see `open_driver`."""
     machine: Machine[SwarmEvent] = swarm
-    return open_driver(machine, bound, close_timeout_s=close_timeout_s)
+    return open_driver(machine, bound, close_timeout_s=close_timeout_s, offload=offload)

@@ -488,6 +488,7 @@ class Node:
                 "topology": manifest.topology.name,
                 "receive_buffer_bytes": live.bound.receive_buffer_bytes,
                 "send_buffer_bytes": live.bound.send_buffer_bytes,
+                "offload": live.driver.offload,
             },
         )
         self._emit("node.started", about)

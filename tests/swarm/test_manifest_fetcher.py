@@ -299,6 +299,37 @@ def test_a_false_source_is_left_for_the_next_address(answer, channel, code):
     assert isinstance(joiner.events[-1], ManifestFetched)
 
 
+def test_a_source_that_offers_an_object_is_left():
+    swarms = SwarmNetwork()
+    swarms.mesh(1)
+    source = FalseSource(swarms)
+
+    def offer(event):
+        if isinstance(event, MessageReceived):
+            body = memoryview(bytes(16000))
+            source.node.machine.offer_object(
+                event.peer, bytes(32), bytes(32), b"header", body, now=swarms.network.now
+            )
+
+    source.node.on_event = offer
+    joiner = fetcher(swarms, NOBODY, 0)
+    run(swarms, joiner)
+    (failed,) = events(joiner, FetchFailed)
+    assert failed.code is ErrorCode.E_FRAME_CONTEXT
+    assert isinstance(joiner.events[-1], ManifestFetched)
+
+
+def test_events_are_announced_by_the_deadline():
+    swarms = SwarmNetwork()
+    swarms.mesh(1)
+    joiner = fetcher(swarms, 0)
+    reasons = []
+    joiner.on_event = lambda _event: reasons.append(joiner.machine.deadline())
+    assert joiner.machine.deadline_reason in {"datagrams", "handshake"}
+    run(swarms, joiner)
+    assert len(reasons) == len(joiner.events) == 1
+
+
 def test_a_source_that_says_nothing_is_given_up():
     swarms = SwarmNetwork()
     FalseSource(swarms)

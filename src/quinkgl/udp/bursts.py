@@ -35,8 +35,9 @@ _UDP_SEGMENT: Final = 103
 _UDP_GRO: Final = 104
 _SEGMENT: Final = struct.Struct("@H")
 _MERGED: Final = struct.Struct("@i")
-_ANCILLARY_BYTES: Final = 32
+_ANCILLARY_BYTES: Final = 256
 _MSG_TRUNC: Final = getattr(socket, "MSG_TRUNC", 0x20)
+_MSG_CTRUNC: Final = getattr(socket, "MSG_CTRUNC", 0x08)
 
 _ROOM: Final = 65_536
 """Free bytes that each read needs: with fewer, a merged run would be cut short and lost."""
@@ -280,8 +281,8 @@ class BurstSocket:
             return None
         except OSError as error:
             return self._count_read_error(error)
-        if flags & _MSG_TRUNC:  # the rest is gone, and with it where datagrams begin and end
-            self.stats.receive_errors["MSG_TRUNC"] += 1
+        if flags & (_MSG_TRUNC | _MSG_CTRUNC):  # nobody knows any more where datagrams begin and end
+            self.stats.receive_errors["MSG_TRUNC" if flags & _MSG_TRUNC else "MSG_CTRUNC"] += 1
             return _NOTHING
         for level, kind, value in ancillary:
             if level == _SOL_UDP and kind == _UDP_GRO and len(value) >= _MERGED.size:

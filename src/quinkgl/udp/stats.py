@@ -21,7 +21,7 @@ class DriverStats:
     send_errors: Counter[str] = field(default_factory=Counter)
     """Datagrams that the kernel refused for good, by error name; to the protocol they are lost packets."""
     receive_errors: Counter[str] = field(default_factory=Counter)
-    """Errors read from the socket, by name: ICMP answers to earlier datagrams, mostly; MSG_TRUNC, a datagram
-    that did not fit into the buffer and was dropped."""
+    """Errors read from the socket, by name: ICMP answers to earlier datagrams, mostly; MSG_TRUNC and
+    MSG_CTRUNC, a run that was cut short, or whose datagrams' size was, and that was dropped."""
     offload_refusals: Counter[str] = field(default_factory=Counter)
     """Runs that the kernel would not take as a run, by error name: they were sent datagram by datagram."""

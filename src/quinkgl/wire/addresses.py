@@ -15,6 +15,8 @@ from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolErr
 Address: TypeAlias = tuple[str, int]
 """A literal IP address, in the form that ``ipaddress`` prints, and a port from 1 to 65535."""
 
+_REMEMBERED = 1024
+"""Addresses whose two forms are remembered: a node meets the same few again and again."""
 _PORT_BYTES = 2
 _IPV4_BYTES = 4 + _PORT_BYTES
 _IPV6_BYTES = 16 + _PORT_BYTES
@@ -49,6 +51,7 @@ def _fault(ip: _AnyIP, port: int) -> str | None:
     return None
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def encode_address(address: Address) -> bytes:
     """Return the packed IP address and the port, 6 or 18 bytes.
 
@@ -70,6 +73,7 @@ def encode_address(address: Address) -> bytes:
     return ip.packed + port.to_bytes(_PORT_BYTES, "big")
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def decode_address_untrusted(data: bytes) -> Address:
     """Return the address in 6 or 18 bytes from the network.
 

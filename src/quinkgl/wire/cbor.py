@@ -67,26 +67,30 @@ def _misuse(message: str) -> LocalProtocolError:
 
 
 def _append_map(out: bytearray, value: Mapping[Any, Any], depth: int) -> None:
-    if any(type(key) is bool or not isinstance(key, int) or not 0 <= key <= MAX_KEY for key in value):
-        raise _misuse(f"map keys must be integers from 0 to {MAX_KEY}")
+    for key in value:
+        if type(key) is bool or not isinstance(key, int) or not 0 <= key <= MAX_KEY:
+            raise _misuse(f"map keys must be integers from 0 to {MAX_KEY}")
     out += _head(_MAP, len(value))
     for key in sorted(value):
-        out += _head(_UINT, key)
+        if key < _SHORT:
+            out.append(key)
+        else:
+            out += _head(_UINT, key)
         _append(out, value[key], depth)
 
 
 def _append(out: bytearray, value: object, depth: int) -> None:
     """Append the encoding of ``value``; ``depth`` is how many more containers may open."""
-    if value is None or isinstance(value, bool):
+    if isinstance(value, (bytes, bytearray, memoryview)):  # what most fields hold
+        body = bytes(value)
+        out += _head(_BYTES, len(body))
+        out += body
+    elif value is None or isinstance(value, bool):
         out.append(_NULL if value is None else _TRUE if value else _FALSE)
     elif isinstance(value, int):
         if not MIN_INT <= value <= MAX_UINT:
             raise _misuse(f"the integer {value} is outside -2^63..2^64-1")
         out += _head(_UINT, value) if value >= 0 else _head(_NEGATIVE, ~value)
-    elif isinstance(value, (bytes, bytearray, memoryview)):
-        body = bytes(value)
-        out += _head(_BYTES, len(body))
-        out += body
     elif isinstance(value, str):
         try:
             text = value.encode("utf-8")

@@ -19,6 +19,16 @@ _MAX_IDLE_TIMEOUT_S = 600.0
 _MAX_ACK_DELAY_S = 1.0
 _TOKEN_BYTES = CONSTANTS.stateless_reset_token_bytes
 
+_PAYLOAD = {
+    _PEER: bstr(32, 32),
+    _SIGNATURE: bstr(64, 64),
+    _PARAMETERS: map_value(16),
+    _CONNECTION_ID: bstr(CONNECTION_ID_BYTES, CONNECTION_ID_BYTES),
+}
+_PAYLOAD_MAY_HAVE = {_RECORD: bstr(1, LIMITS.record_bytes), _OBSERVED: bstr(6, 18)}
+_PARAMETER_FIELDS = {_IDLE_TIMEOUT_MS: uint(), _MAX_DATAGRAM: uint(), _MAX_ACK_DELAY_MS: uint()}
+_PARAMETERS_MAY_HAVE = {_PQ: uint(), _RESET_TOKEN: bstr(_TOKEN_BYTES, _TOKEN_BYTES)}
+
 
 class PostQuantum(IntEnum):
     """What a side says about the post-quantum exchange that may follow the handshake."""
@@ -89,13 +99,8 @@ def decode_handshake_payload_untrusted(data: bytes) -> HandshakePayload:
     fields = read_map_untrusted(
         decode_untrusted(data, max_bytes=LIMITS.handshake_payload_bytes, where=_WHERE),
         where=_WHERE,
-        required={
-            _PEER: bstr(32, 32),
-            _SIGNATURE: bstr(64, 64),
-            _PARAMETERS: map_value(16),
-            _CONNECTION_ID: bstr(CONNECTION_ID_BYTES, CONNECTION_ID_BYTES),
-        },
-        optional={_RECORD: bstr(1, LIMITS.record_bytes), _OBSERVED: bstr(6, 18)},
+        required=_PAYLOAD,
+        optional=_PAYLOAD_MAY_HAVE,
     )
     observed = fields.get(_OBSERVED)
     return HandshakePayload(
@@ -124,8 +129,8 @@ def _parameters_untrusted(value: object) -> TransportParameters:
     fields = read_map_untrusted(
         value,
         where="transport parameters",
-        required={_IDLE_TIMEOUT_MS: uint(), _MAX_DATAGRAM: uint(), _MAX_ACK_DELAY_MS: uint()},
-        optional={_PQ: uint(), _RESET_TOKEN: bstr(_TOKEN_BYTES, _TOKEN_BYTES)},
+        required=_PARAMETER_FIELDS,
+        optional=_PARAMETERS_MAY_HAVE,
     )
     try:
         return TransportParameters(
