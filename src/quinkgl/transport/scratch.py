@@ -17,7 +17,13 @@ import numpy as np
 from cryptography.exceptions import InvalidTag
 
 from quinkgl.crypto.packet_keys import PacketKeys
-from quinkgl.transport.staging import HEADER_BYTES, HEADER_FIELDS, NONCE_FIELDS, run_packets_of
+from quinkgl.transport.staging import (
+    HEADER_BYTES,
+    NONCE_FIELDS,
+    counters_of,
+    run_packets_of,
+    steps_of,
+)
 from quinkgl.wire.packets import BULK_HEADER, BULK_OVERHEAD_BYTES
 
 _SIZES_KEPT = 4
@@ -44,11 +50,12 @@ class _Slots:
 
     __slots__ = (
         "ciphertexts",
+        "constant",
         "count",
+        "counters",
         "expected",
-        "expected_fields",
+        "first",
         "headers",
-        "index",
         "nonce_numbers",
         "nonces",
         "packets",
@@ -72,9 +79,11 @@ class _Slots:
         self.nonce_numbers = np.ndarray((count,), NONCE_FIELDS, nonces)["number"]
         self.rows = np.ndarray((count, HEADER_BYTES), np.uint8, self.packets, 0, (segment_size, 1))
         self.expected = np.zeros((count, HEADER_BYTES), np.uint8)
-        self.expected_fields = np.ndarray((count,), HEADER_FIELDS, self.expected)
-        self.index = np.arange(count, dtype=np.uint64)
-        self.steps = self.index * np.uint64(chunk)
+        self.counters = counters_of(self.expected, count, HEADER_BYTES)
+        self.first = np.zeros(2, np.uint64)
+        self.steps = steps_of(count, chunk)
+        self.constant: tuple[int, bytes, int] | None = None
+        """First byte, connection id and transfer that stand in all rows of ``expected``."""
 
 
 class Scratch:
@@ -118,6 +127,10 @@ class Scratch:
             return None
         size = min(len(data), count * segment_size)
         slots.packets[:size] = data[:size]
+        constant = (first_byte, connection_id, transfer)
+        if constant != slots.constant:
+            slots.constant = constant
+            slots.expected[:] = slots.rows[0]
         count = self._regular(slots, count, number, offset)
         size = min(size, count * segment_size)
         if size - (count - 1) * segment_size <= BULK_OVERHEAD_BYTES:
@@ -133,7 +146,7 @@ class Scratch:
         """
         slots = self._slots[segment_size]
         full, rest = divmod(run.size, segment_size)
-        np.add(slots.index, np.uint64(run.number), out=slots.nonce_numbers, casting="unsafe")
+        slots.nonce_numbers[:] = slots.counters[:, 0]
         nonces = slots.nonces if full == slots.count else slots.nonces[:full]
         decrypt_into = keys.aead.decrypt_into
         length = full * (segment_size - BULK_OVERHEAD_BYTES)
@@ -155,11 +168,10 @@ class Scratch:
     @staticmethod
     def _regular(slots: _Slots, count: int, number: int, offset: int) -> int:
         """How many segments at the start have the headers of one run."""
-        expected = slots.expected
-        expected[:] = slots.rows[0]
-        np.add(slots.index, np.uint64(number), out=slots.expected_fields["number"], casting="unsafe")
-        np.add(slots.steps, np.uint64(offset), out=slots.expected_fields["offset"], casting="unsafe")
-        rows = slots.rows[:count]
-        if rows.tobytes() == expected[:count].tobytes():
+        slots.first[0] = number
+        slots.first[1] = offset
+        np.add(slots.steps, slots.first, out=slots.counters, casting="unsafe")
+        rows, expected = slots.rows[:count], slots.expected[:count]
+        if rows.tobytes() == expected.tobytes():
             return count
-        return int((rows != expected[:count]).any(axis=1).argmax())
+        return int((rows != expected).any(axis=1).argmax())

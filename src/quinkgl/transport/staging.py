@@ -16,15 +16,16 @@ from quinkgl.crypto.packet_keys import PacketKeys
 from quinkgl.wire.packets import BULK_HEADER, BULK_OVERHEAD_BYTES, TAG_BYTES
 
 HEADER_BYTES = BULK_HEADER.size
-HEADER_FIELDS = np.dtype(
+CONSTANT_FIELDS = np.dtype(
     {
-        "names": ["first_byte", "connection_id", "number", "transfer", "offset"],
-        "formats": [">u1", "V8", ">u8", ">u4", ">u8"],
-        "offsets": [0, 1, 9, 17, 21],
+        "names": ["first_byte", "connection_id", "transfer"],
+        "formats": [">u1", "V8", ">u4"],
+        "offsets": [0, 1, 17],
         "itemsize": HEADER_BYTES,
     }
 )
-"""A bulk header, as the record that a column of many is made of."""
+"""What all headers of a run have in common."""
+_NUMBER_AT, _OFFSET_AT = 9, 21
 NONCE_FIELDS = np.dtype({"names": ["number"], "formats": [">u8"], "offsets": [4], "itemsize": 12})
 RUN_BYTES = 65_507
 """The largest run: what one UDP datagram could carry over IPv4."""
@@ -39,6 +40,25 @@ def run_packets_of(datagram_bytes: int) -> int:
     return max(1, min(RUN_PACKETS, RUN_BYTES // datagram_bytes))
 
 
+Buffer = bytearray | memoryview | np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+Integers = np.ndarray[tuple[int, ...], np.dtype[np.uint64]]
+
+
+def counters_of(buffer: Buffer, count: int, stride: int) -> Integers:
+    """Return the numbers and offsets of ``count`` headers that lie ``stride`` bytes apart.
+
+    They are the two columns of one array, so that one addition writes a run of both.
+    """
+    columns = (stride, _OFFSET_AT - _NUMBER_AT)
+    return np.ndarray((count, 2), ">u8", buffer, _NUMBER_AT, columns)
+
+
+def steps_of(count: int, chunk_bytes: int) -> Integers:
+    """Return how far numbers and offsets of a run are from those of its first packet."""
+    index = np.arange(count, dtype=np.uint64)
+    return np.stack([index, index * np.uint64(chunk_bytes)], axis=1)
+
+
 class RunBuffer:
     """The buffers of runs with datagrams of one size."""
 
@@ -47,14 +67,14 @@ class RunBuffer:
         "_chunk_bytes",
         "_ciphertexts",
         "_constant",
+        "_constants",
+        "_counters",
         "_datagram_bytes",
-        "_fields",
+        "_first",
         "_headers",
-        "_index",
         "_nonce_numbers",
         "_nonces",
         "_numbers",
-        "_offsets",
         "_packets",
         "_stage",
         "_steps",
@@ -74,12 +94,12 @@ class RunBuffer:
         self._ciphertexts = [self._packets[start + HEADER_BYTES : start + datagram_bytes] for start in starts]
         self._bodies = [self._stage[start : start + chunk] for start in range(0, count * chunk, chunk)]
         self._nonces = [nonces[start : start + 12] for start in range(0, count * 12, 12)]
-        self._fields = np.ndarray((count,), HEADER_FIELDS, self._packets, 0, (datagram_bytes,))
-        self._numbers = self._fields["number"]
-        self._offsets = self._fields["offset"]
+        self._constants = np.ndarray((count,), CONSTANT_FIELDS, self._packets, 0, (datagram_bytes,))
+        self._counters = counters_of(self._packets, count, datagram_bytes)
+        self._numbers = self._counters[:, 0]
         self._nonce_numbers = np.ndarray((count,), NONCE_FIELDS, nonces)["number"]
-        self._index = np.arange(count, dtype=np.uint64)
-        self._steps = self._index * np.uint64(chunk)
+        self._steps = steps_of(count, chunk)
+        self._first = np.zeros(2, np.uint64)
         self._constant: tuple[int, bytes, int] | None = None
         self._sweep: deque[int] = deque(maxlen=0)
 
@@ -98,11 +118,12 @@ class RunBuffer:
         constant = (first_byte, connection_id, transfer)
         if constant != self._constant:
             self._constant = constant
-            self._fields["first_byte"] = first_byte
-            self._fields["connection_id"] = np.void(connection_id)
-            self._fields["transfer"] = transfer
-        np.add(self._index, np.uint64(number), out=self._numbers, casting="unsafe")
-        np.add(self._steps, np.uint64(offset), out=self._offsets, casting="unsafe")
+            self._constants["first_byte"] = first_byte
+            self._constants["connection_id"] = np.void(connection_id)
+            self._constants["transfer"] = transfer
+        self._first[0] = number
+        self._first[1] = offset
+        np.add(self._steps, self._first, out=self._counters, casting="unsafe")
         self._nonce_numbers[:] = self._numbers
         size = len(body)
         self._stage[:size] = body
