@@ -30,13 +30,12 @@ from quinkgl.crypto.packet_keys import PacketKeys, nonce
 from quinkgl.crypto.psk import derive_member_keys, hkdf_expand
 from quinkgl.protocol.records import issue_record
 from quinkgl.protocol.update_gate import Admitted, judge_round
-from quinkgl.transport import merkle
 from quinkgl.transport.congestion import NewReno
 from quinkgl.transport.handshake import PATTERN, Initiator, LocalParty, Responder, prologue
 from quinkgl.transport.object_sender import WantedRanges
 from quinkgl.transport.ranges import RangeSet
 from quinkgl.transport.rtt import RttEstimator
-from quinkgl.wire import frames, packets
+from quinkgl.wire import frames, merkle, packets
 from quinkgl.wire.control import Channel, encode_control
 from quinkgl.wire.limits import LIMITS
 from quinkgl.wire.messages import exchange as exchanges

@@ -196,6 +196,14 @@ def test_a_file_that_is_no_beginning_of_anything_is_left_alone(tmp_path):
     assert (tmp_path / "object.part").read_bytes() == b"mine"
 
 
+def test_a_beginning_with_nothing_in_it_leaves_no_files(tmp_path):
+    with opened(tmp_path) as sink:
+        sink.keep_list(LIST)
+        sink.write(0, BODY[:100])
+        assert names(tmp_path) == ["object.part", "object.part.map"]
+    assert names(tmp_path) == []
+
+
 def test_two_processes_do_not_write_into_one_file(tmp_path):
     with opened(tmp_path), pytest.raises(BlockingIOError):
         opened(tmp_path)

@@ -76,6 +76,7 @@ class ObjectFile:
         self._map = path.with_name(path.name + MAP_SUFFIX)
         self._list_bytes = list_bytes(size)
         self._list: bytes | None = None
+        self._is_finished = False
         self._flags = bytearray(leaf_count(size))
         self._flags_at = _BODY_AT + self._list_bytes
         self._header = _HEADER.pack(_MAGIC, size, root)
@@ -174,11 +175,18 @@ class ObjectFile:
         else:
             os.link(self._part, self.path)
             self._part.unlink()
+        self._is_finished = True
         self._map.unlink()
         sync_folder(self.path.parent)
 
     def close(self) -> None:
-        """Let go of the files; what is verified stays for the next attempt. Closing twice does nothing."""
+        """Let go of the files; what is verified stays for the next attempt. Closing twice does nothing.
+
+        Files in which nothing is verified are removed.
+        """
+        if self._data_fd >= 0 and not self._is_finished and not any(self._flags):
+            self._part.unlink(missing_ok=True)
+            self._map.unlink(missing_ok=True)
         for descriptor in (self._data_fd, self._map_fd):
             if descriptor >= 0:
                 os.close(descriptor)
