@@ -100,6 +100,8 @@ LIMIT_GROUPS: dict[str, tuple[str, ...]] = {
         "offer_burst",
         "authors",
         "equivocation_proofs",
+        "proofs_burst",
+        "proofs_interval_s",
     ),
     "Two-sided exchanges": (
         "exchanges",

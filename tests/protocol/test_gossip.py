@@ -714,7 +714,7 @@ def test_a_later_life_forgets_the_oldest_when_it_has_less_room():
     kept = machine.state()
     assert [key for key, _, _ in kept["authors"]] == names[-128:]
     assert kept["seen"] == names[-5:]
-    assert kept["barred"] == names[-7:]
+    assert kept["barred"] == [[name] for name in names[-7:]]
 
 
 # --- the machine ---

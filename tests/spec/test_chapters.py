@@ -22,7 +22,12 @@ from quinkgl.wire.messages.fingerprint import (
     encode_fingerprint_message,
     encode_statement,
 )
-from quinkgl.wire.messages.gossip import UpdateHeader, encode_update_header
+from quinkgl.wire.messages.gossip import (
+    Proof,
+    UpdateHeader,
+    encode_gossip_message,
+    encode_update_header,
+)
 from quinkgl.wire.messages.manifest import Agree, Hello, Refuse, Terms, encode_manifest_message
 from quinkgl.wire.messages.membership import (
     PeerRecord,
@@ -204,7 +209,8 @@ def test_the_membership_schema_has_the_codec_s_keys() -> None:
 
 def test_the_gossip_schema_has_the_codec_s_keys() -> None:
     schema = maps_of("gossip")
-    assert schema.keys() == {"update-header"}
+    assert schema.keys() == {"update-header", "proof"}
+    assert keys(encode_gossip_message(Proof(b"1", b"2"))) == schema["proof"][0]
     required, optional = schema["update-header"]
     header = UpdateHeader(bytes(32), bytes(32), 0, bytes(32), 1, 1, 0, 0, bytes(16), 0)
     assert keys(encode_update_header(header)) == required

@@ -15,93 +15,51 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from quinkgl.crypto.cose import sign1
 from quinkgl.crypto.identity import Identity, PeerId
+from quinkgl.protocol.equivocation import Convicts, read_proof_untrusted
+from quinkgl.protocol.gossip_events import (
+    Accept,
+    EquivocationDetected,
+    GossipAction,
+    GossipEvent,
+    GossipStats,
+    OfferOut,
+    Refuse,
+    UpdateReceived,
+)
+from quinkgl.protocol.gossip_state import read_state
 from quinkgl.protocol.inbox import HEADERS_KEPT, INBOX_TABLE, Action, Author, Inbox, Input, Pending
-from quinkgl.protocol.machine import Machine, MachineStats, check_unix, misuse
+from quinkgl.protocol.machine import Machine, check_unix, misuse
+from quinkgl.protocol.publisher import Publisher
 from quinkgl.protocol.rate import TokenBucket
-from quinkgl.protocol.update_gate import DOMAIN, Admitted, Refusal, judge_round, read_header
+from quinkgl.protocol.update_gate import Admitted, Refusal, judge_round, read_header
 from quinkgl.wire.cbor import Buffer
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
 from quinkgl.wire.exclusive import exclusive
 from quinkgl.wire.limits import CONSTANTS, LIMITS, Limits
 from quinkgl.wire.messages.gossip import (
-    NONCE_BYTES,
+    Proof,
     UpdateHeader,
     decode_gossip_message_untrusted,
-    encode_update_header,
+    encode_gossip_message,
 )
+
+__all__ = [
+    "Accept",
+    "EquivocationDetected",
+    "Gossip",
+    "GossipAction",
+    "GossipEvent",
+    "GossipStats",
+    "OfferOut",
+    "Refuse",
+    "UpdateReceived",
+]
 
 if TYPE_CHECKING:
     import random
-
-
-@dataclass(frozen=True, slots=True)
-class OfferOut:
-    """Offer the object ``root`` to ``peer``, with this signed header."""
-
-    peer: PeerId
-    root: bytes
-    header: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Accept:
-    """Ask ``peer`` for the body of its offer ``transfer``."""
-
-    peer: PeerId
-    transfer: int
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """Refuse the offer ``transfer`` of ``peer``, or give up its body half-way."""
-
-    peer: PeerId
-    transfer: int
-    code: ErrorCode
-
-
-GossipAction: TypeAlias = OfferOut | Accept | Refuse
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateReceived:
-    """A body came whose header was accepted; the carrier has checked it against ``header.root``.
-
-    ``staleness`` counts the rounds that the author has published since, plus our rounds since the offer came.
-    """
-
-    peer: PeerId
-    header: UpdateHeader
-    body: memoryview
-    staleness: int
-
-
-@dataclass(frozen=True, slots=True)
-class EquivocationDetected:
-    """``author`` signed two updates for one round; the signed headers ``first`` and ``second`` prove it."""
-
-    author: PeerId
-    round: int
-    first: bytes
-    second: bytes
-
-
-GossipEvent: TypeAlias = UpdateReceived | EquivocationDetected
-
-
-@dataclass(slots=True)
-class GossipStats(MachineStats):
-    """Counts of the gossip machine; ``dropped`` holds every refused offer by its reason."""
-
-    offers_sent: int = 0
-    offers_accepted: int = 0
-    updates_received: int = 0
-    updates_delivered: int = 0
 
 
 _NOT_CONNECTED = Refusal(ErrorCode.NOT_WANTED, "not_connected")
@@ -146,25 +104,21 @@ class Gossip(Machine[GossipEvent]):
         judged in a row, then one every ``offer_interval_s``. ``unix_now`` is the wall clock at ``now``; it
         stamps our headers and nothing is judged by it.
         """
-        check_unix(unix_now)
+        self._publisher = Publisher(identity, swarm_id, rng=rng, now=now, unix_now=unix_now)
         super().__init__(now=now, max_events=limits.events)
         self.stats = GossipStats()
         self.peer_id: PeerId = identity.peer_id
         self.swarm_id = swarm_id
         self.round = 0
-        self._identity = identity
-        self._rng = rng
         self._limits = limits
         self._max_object_bytes = max_object_bytes
         self._offer_interval_s = offer_interval_s
         self._offer_burst = offer_burst
-        self._unix_offset_s = unix_now - now
-        self._incarnation = int(unix_now * 1000)
-        self._published: int | None = None
         self._authors: dict[PeerId, Author] = {}
-        self._barred: dict[PeerId, None] = {}
+        self._convicts = Convicts(limits.equivocation_proofs)
         self._seen: dict[bytes, None] = {}
         self._actions: deque[GossipAction] = deque()
+        self._messages: deque[tuple[PeerId, bytes]] = deque()
 
     # --- commands ---
 
@@ -172,7 +126,7 @@ class Gossip(Machine[GossipEvent]):
     def set_unix_time(self, unix_now: float, *, now: float) -> None:
         """Tell the wall-clock time; LocalProtocolError for one that no header can say."""
         check_unix(unix_now)
-        self._unix_offset_s = unix_now - self._advance(now)
+        self._publisher.set_unix_time(unix_now, now=self._advance(now))
 
     @exclusive
     def peer_connected(self, peer: PeerId, *, now: float) -> bool:
@@ -189,6 +143,9 @@ class Gossip(Machine[GossipEvent]):
             self.stats.drop("peers_full")
             return False
         self._author(peer, now).connected = True
+        for convict, proof in self._convicts.newest(self._limits.proofs_burst // 2):
+            if convict != peer:
+                self._say(peer, proof)
         return True
 
     @exclusive
@@ -240,32 +197,23 @@ class Gossip(Machine[GossipEvent]):
         :class:`UpdateHeader`. Returns the header. LocalProtocolError for a field outside its bounds, or a
         header that is too long.
         """
-        if self._published is not None and round <= self._published:
-            raise misuse(f"round {round} is not above the last one published, {self._published}")
         if size > self._max_object_bytes:
             raise misuse(f"an update of {size} bytes; at most {self._max_object_bytes} may be sent")
         for target in targets:
             self._check_peer(target)
-        header = UpdateHeader(
-            swarm_id=self.swarm_id,
-            author=self.peer_id,
+        draft = self._publisher.draft(
+            root,
+            size,
             round=round,
-            root=root,
-            size=size,
             codec=codec,
             sample_count=sample_count,
-            issued=int(max(now, self._now) + self._unix_offset_s),
-            nonce=bytes(NONCE_BYTES),
-            incarnation=self._incarnation,
             params={} if params is None else params,
             metadata={} if metadata is None else metadata,
             base=base,
+            now=max(now, self._now),
         )
-        encode_update_header(header)  # raises before anything has changed
         self._advance(now)
-        header = replace(header, nonce=self._rng.randbytes(NONCE_BYTES))
-        signed = sign1(self._identity, DOMAIN, encode_update_header(header))
-        self._published = round
+        header, signed = self._publisher.sign(draft)
         self._remember_root(root)  # nobody can offer us our own
         for target in dict.fromkeys(targets):
             self._act(OfferOut(target, root, signed))
@@ -280,17 +228,17 @@ class Gossip(Machine[GossipEvent]):
         LocalProtocolError for a state of another form, and when there is something already that it would
         replace.
         """
-        saved = _read_state(state)
-        if self._authors or self._seen or self._barred:
+        saved = read_state(state)
+        if self._authors or self._seen or self._convicts:
             raise misuse("a state can be restored only into a new machine")
         now = self._advance(now)
-        self._incarnation = max(self._incarnation, saved.incarnation + 1)
+        self._publisher.follow(saved.incarnation)
         for author, position in saved.authors[-self._most_authors() :]:
             self._author(author, now).last = position
         for root in saved.seen:
             self._remember_root(root)
-        for author in saved.barred:
-            self._bar(author)
+        for author, proof in saved.barred:
+            self._convicts.add(author, proof)
 
     # --- what the carrier reports ---
 
@@ -359,21 +307,24 @@ class Gossip(Machine[GossipEvent]):
 
     @exclusive
     def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
-        """Take one message of the gossip channel, of which there are none yet.
+        """Take one message of the gossip channel.
 
-        Raises RemoteProtocolError for anything but a message that a later version may ignore.
+        Raises RemoteProtocolError for what is no message, and for a proof that proves nothing.
         """
-        self._advance(now)
+        now = self._advance(now)
         author = self._authors.get(peer)
         if author is None or not author.connected:
             self.stats.drop("not_connected")
             return
         try:
-            decode_gossip_message_untrusted(data)
+            proof = decode_gossip_message_untrusted(data)
         except RemoteProtocolError:
             self.stats.drop("malformed")
             raise
-        self.stats.drop("unknown_kind")
+        if proof is None:
+            self.stats.drop("unknown_kind")
+        else:
+            self._on_proof(peer, author, proof, now)
 
     @exclusive
     def handle_timer(self, *, now: float) -> None:
@@ -388,18 +339,18 @@ class Gossip(Machine[GossipEvent]):
 
     @exclusive
     def next_message(self, now: float) -> tuple[PeerId, bytes] | None:
-        """Return None: the gossip channel has no messages yet."""
+        """Return the next message and whom it is for, or None."""
         self._advance(now)
-        return None
+        return self._messages.popleft() if self._messages else None
 
     def deadline(self) -> float | None:
-        """At once while there is an event or an action to take, else None."""
-        return self._now if self._events or self._actions else None
+        """At once while there is anything to take, else None."""
+        return self._now if self._events or self._actions or self._messages else None
 
     @property
     def deadline_reason(self) -> str:
         """What the deadline is for."""
-        return "output" if self._events or self._actions else ""
+        return "output" if self._events or self._actions or self._messages else ""
 
     # --- views ---
 
@@ -407,8 +358,12 @@ class Gossip(Machine[GossipEvent]):
         """Return what stands between this node and an author."""
         held = self._authors.get(author)
         if held is None:
-            return Inbox.BARRED if author in self._barred else Inbox.IDLE
+            return Inbox.BARRED if author in self._convicts else Inbox.IDLE
         return held.inbox
+
+    def is_barred(self, author: PeerId) -> bool:
+        """Whether an author is convicted of signing two updates for one round."""
+        return author in self._convicts
 
     def state(self) -> dict[str, object]:
         """Return what a later life needs, as plain values, fit for CBOR.
@@ -417,10 +372,10 @@ class Gossip(Machine[GossipEvent]):
         """
         authors = [[key, *author.last] for key, author in self._authors.items() if author.last is not None]
         return {
-            "incarnation": self._incarnation,
+            "incarnation": self._publisher.incarnation,
             "authors": authors,
             "seen": list(self._seen),
-            "barred": list(self._barred),
+            "barred": self._convicts.state(),
         }
 
     def occupancy(self) -> dict[str, tuple[int, int]]:
@@ -429,12 +384,13 @@ class Gossip(Machine[GossipEvent]):
         return {
             "events": (len(self._events), self._max_events),
             "actions": (len(self._actions), self._max_events),
+            "messages": (len(self._messages), self._max_events),
             "authors": (len(self._authors), self._most_authors()),
             "headers": (max((len(a.headers) for a in self._authors.values()), default=0), HEADERS_KEPT),
             "pending": (len(pending), self._limits.transfers_global),
             "pending_bytes": (sum(p.header.size for p in pending), self._limits.reassembly_global_bytes),
             "seen": (len(self._seen), self._limits.seen_roots),
-            "barred": (len(self._barred), self._limits.equivocation_proofs),
+            "barred": (len(self._convicts), self._limits.equivocation_proofs),
         }
 
     # --- judging ---
@@ -487,9 +443,44 @@ class Gossip(Machine[GossipEvent]):
         first = author.keep(header, encoded)
         if first is None:
             return False
-        self._apply(header.author, author, Input.PROOF)
-        self._emit(EquivocationDetected(header.author, header.round, first, encoded))
+        self._convict(header.author, header.round, Proof(first, encoded), told_by=None)
         return True
+
+    def _convict(self, author: PeerId, round: int, proof: Proof, *, told_by: PeerId | None) -> None:
+        """Bar an author for ever, and tell the other neighbours why [G-033]."""
+        self._convicts.add(author, proof)
+        held = self._authors.get(author)
+        if held is not None:
+            self._apply(author, held, Input.PROOF)
+        self._emit(EquivocationDetected(author, round, proof.first, proof.second))
+        for peer, other in self._authors.items():
+            if other.connected and peer not in (author, told_by):
+                self._say(peer, proof)
+
+    def _on_proof(self, peer: PeerId, author: Author, proof: Proof, now: float) -> None:
+        """Judge a proof that a neighbour tells of, the signatures last."""
+        if not author.proofs.take(now):
+            self.stats.drop("proof_rate")
+            return
+        try:
+            unverified = read_proof_untrusted(proof, self.swarm_id)
+            if unverified.author in self._convicts:
+                self.stats.drop("proof_known")
+                return
+            if unverified.author == self.peer_id:
+                self.stats.drop("proof_about_us")
+                return
+            unverified.verify_untrusted()
+        except RemoteProtocolError:
+            self.stats.drop("proof_false")
+            raise
+        self._convict(unverified.author, unverified.round, proof, told_by=peer)
+
+    def _say(self, peer: PeerId, proof: Proof) -> None:
+        if len(self._messages) < self._max_events:
+            self._messages.append((peer, encode_gossip_message(proof)))
+        else:
+            self.stats.drop("message_queue_full")
 
     # --- what follows ---
 
@@ -501,8 +492,6 @@ class Gossip(Machine[GossipEvent]):
             self._refuse(peer, author.pending.transfer, given_up)
         if action is not Action.IGNORE:
             author.pending = None
-        if author.inbox is Inbox.BARRED:
-            self._bar(peer)
 
     def _accept(self, peer: PeerId, author: Author, transfer: int, header: UpdateHeader) -> None:
         self._apply(peer, author, Input.OFFER)
@@ -532,7 +521,10 @@ class Gossip(Machine[GossipEvent]):
         author = self._authors.pop(key, None)
         if author is None:
             bucket = TokenBucket(burst=self._offer_burst, interval_s=self._offer_interval_s, now=now)
-            author = Author(bucket, Inbox.BARRED if key in self._barred else Inbox.IDLE)
+            proofs = TokenBucket(
+                burst=self._limits.proofs_burst, interval_s=self._limits.proofs_interval_s, now=now
+            )
+            author = Author(bucket, proofs, Inbox.BARRED if key in self._convicts else Inbox.IDLE)
         if len(self._authors) >= self._most_authors():
             del self._authors[next(other for other, held in self._authors.items() if not held.connected)]
         self._authors[key] = author
@@ -544,43 +536,9 @@ class Gossip(Machine[GossipEvent]):
         if len(self._seen) > self._limits.seen_roots:
             del self._seen[next(iter(self._seen))]
 
-    def _bar(self, author: PeerId) -> None:
-        self._barred[author] = None
-        if len(self._barred) > self._limits.equivocation_proofs:
-            del self._barred[next(iter(self._barred))]
-
     def _pending(self) -> list[Pending]:
         return [author.pending for author in self._authors.values() if author.pending is not None]
 
     def _check_peer(self, peer: PeerId) -> None:
         if peer == self.peer_id or len(peer) != CONSTANTS.key_bytes:
             raise misuse("not the key of another peer")
-
-
-class _Saved(NamedTuple):
-    """What :meth:`Gossip.state` gave, checked."""
-
-    incarnation: int
-    authors: list[tuple[PeerId, tuple[int, int]]]
-    seen: list[bytes]
-    barred: list[PeerId]
-
-
-def _read_state(state: Mapping[str, Any]) -> _Saved:
-    """Check the form of a saved state; LocalProtocolError where it is another."""
-    try:
-        saved = _Saved(
-            incarnation=state["incarnation"],
-            authors=[(key, (incarnation, round)) for key, incarnation, round in state["authors"]],
-            seen=list(state["seen"]),
-            barred=list(state["barred"]),
-        )
-        numbers = [saved.incarnation, *(number for _, position in saved.authors for number in position)]
-        keys = [*(key for key, _ in saved.authors), *saved.seen, *saved.barred]
-    except (KeyError, TypeError, ValueError):
-        raise misuse("the saved state has another form") from None
-    if not all(type(number) is int and number >= 0 for number in numbers):
-        raise misuse("a saved incarnation or round is none")
-    if not all(type(key) is bytes and len(key) == CONSTANTS.key_bytes for key in keys):
-        raise misuse("a saved key or root is none")
-    return saved

@@ -92,11 +92,13 @@ class Pending:
 class Author:
     """What is known of one author.
 
-    ``last`` is the position of its last update received, ``newest`` its newest header found plausible,
-    ``same_session`` whether that came in the present session.
+    ``bucket`` and ``proofs`` limit its offers and its proofs about others. ``last`` is the position of its
+    last update received, ``newest`` its newest header found plausible, ``same_session`` whether that came in
+    the present session.
     """
 
     bucket: TokenBucket
+    proofs: TokenBucket
     inbox: Inbox = Inbox.IDLE
     connected: bool = False
     last: tuple[int, int] | None = None

@@ -135,6 +135,19 @@ class UpdateNotDelivered:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerConvicted:
+    """``peer`` signed two updates for one round, as the signed headers ``first`` and ``second`` prove.
+
+    Nothing is taken from it any more; all neighbours are told.
+    """
+
+    peer: bytes
+    round: int
+    first: bytes
+    second: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class FingerprintReceived:
     """``peer`` signed this body, of its data epoch ``epoch``, for us and for our request of just now.
 
@@ -167,6 +180,7 @@ SwarmEvent = (
     | UpdateReceived
     | UpdateDelivered
     | UpdateNotDelivered
+    | PeerConvicted
     | FingerprintReceived
     | FingerprintNotReceived
     | ExchangeEvent

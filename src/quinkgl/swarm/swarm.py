@@ -43,7 +43,6 @@ from quinkgl.transport import (
     ObjectArrived,
     ObjectSent,
     OfferReceived,
-    PathChanged,
     TransferFailed,
     Transmit,
 )
@@ -427,8 +426,6 @@ class Swarm(ExchangeCommands):
                 self._fetchers.open(event.peer, now=now)
             case ConnectionEstablished():
                 self._sessions.on_established(event, now=now, unix_now=now + self._unix_offset_s)
-            case PathChanged():
-                self._sessions.on_path_changed(event)
             case ConnectionLost() if event.peer in self._fetchers:
                 self._fetchers.close(event.peer)
             case ConnectionLost():
@@ -456,7 +453,7 @@ class Swarm(ExchangeCommands):
                 self._counts.drop("message_not_sent")
         while (event := self._membership.next_event()) is not None:
             busy = True
-            if not self._closing:
+            if not self._closing and not self._gossip.is_barred(event.peer):
                 self._dialler.on_discovered(event.peer, event.addresses, now=now)
         return busy
 

@@ -16,7 +16,7 @@ from quinkgl.protocol.gossip import (
 from quinkgl.protocol.gossip import UpdateReceived as GossipUpdateReceived
 from quinkgl.swarm.counts import Counts
 from quinkgl.swarm.deliveries import Deliveries
-from quinkgl.swarm.events import SwarmEvent, UpdateReceived
+from quinkgl.swarm.events import PeerConvicted, SwarmEvent, UpdateReceived
 from quinkgl.swarm.sessions import Sessions
 from quinkgl.transport import Endpoint, ObjectArrived, ObjectSent, OfferReceived, TransferFailed
 from quinkgl.wire.control import Channel
@@ -95,7 +95,8 @@ class Updates:
                 self.received += 1
                 self._sessions.note_round(peer, header.round)
                 self._events.append(UpdateReceived(peer, header, body))
-            case EquivocationDetected(author):
+            case EquivocationDetected(author, round, first, second):
+                self._events.append(PeerConvicted(author, round, first, second))
                 self._endpoint.disconnect(
                     author, ErrorCode.E_EQUIVOCATION, "two updates for one round", now=now
                 )

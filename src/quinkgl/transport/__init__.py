@@ -18,7 +18,6 @@ from quinkgl.transport.events import (
     ObjectArrived,
     ObjectSent,
     OfferReceived,
-    PathChanged,
     TransferFailed,
     Transmit,
 )
@@ -50,7 +49,6 @@ __all__ = [
     "ObjectSent",
     "ObjectSink",
     "OfferReceived",
-    "PathChanged",
     "PostQuantum",
     "TransferFailed",
     "Transmit",

@@ -52,14 +52,6 @@ class ConnectionLost:
 
 
 @dataclass(frozen=True, slots=True)
-class PathChanged:
-    """The session with ``peer`` runs to another address now, which has proved itself."""
-
-    peer: bytes
-    address: Address
-
-
-@dataclass(frozen=True, slots=True)
 class ConnectFailed:
     """An attempt to reach ``address`` was given up."""
 
@@ -123,7 +115,6 @@ class TransferFailed:
 EndpointEvent = (
     ConnectionEstablished
     | ConnectionLost
-    | PathChanged
     | ConnectFailed
     | MessageReceived
     | OfferReceived

@@ -11,7 +11,7 @@ one.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -20,7 +20,6 @@ from quinkgl.crypto.keys import KeySource
 from quinkgl.crypto.noise import HandshakeState
 from quinkgl.crypto.packet_keys import PacketKeys
 from quinkgl.crypto.psk import Mode, SwarmKeys
-from quinkgl.transport.stateless_reset import reset_token
 from quinkgl.wire.addresses import Address, encode_address
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.messages.session import (
@@ -67,20 +66,11 @@ class LocalParty:
     keys: SwarmKeys
     static: X25519PrivateKey
     parameters: TransportParameters
-    reset_key: bytes = b""
-    """What tokens of stateless resets are made with; without it the handshake gives none."""
-    static_public: bytes = field(init=False)
-    """The X25519 static public key of this process."""
 
-    def parameters_for(self, connection_id: bytes) -> TransportParameters:
-        """Return what the peer is told in a handshake that names one of our connection ids."""
-        if not self.reset_key:
-            return self.parameters
-        return replace(self.parameters, reset_token=reset_token(self.reset_key, connection_id))
-
-    def __post_init__(self) -> None:
-        """Compute the public key, once for all handshakes."""
-        object.__setattr__(self, "static_public", self.static.public_key().public_bytes_raw())
+    @property
+    def static_public(self) -> bytes:
+        """The X25519 static public key of this process."""
+        return self.static.public_key().public_bytes_raw()
 
 
 def prologue(keys: SwarmKeys, version: int, versions: tuple[int, ...]) -> bytes:
@@ -205,7 +195,7 @@ def _write_payload(
     payload = HandshakePayload(
         peer_id=party.identity.peer_id,
         signature=party.identity.sign("handshake", signed),
-        parameters=party.parameters_for(local_id),
+        parameters=party.parameters,
         connection_id=local_id,
         record=record,
         observed_address=_tellable(observed),

@@ -94,6 +94,8 @@ class Limits:
     offer_burst: int
     weight_cap: int
     equivocation_proofs: int
+    proofs_burst: int
+    proofs_interval_s: float
     exchanges: int
     exchanges_per_peer: int
     exchange_lateness: int

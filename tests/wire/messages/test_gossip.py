@@ -124,7 +124,7 @@ def test_the_position_orders_incarnations_before_rounds():
     assert later.position > PLAIN.position
 
 
-def test_the_channel_has_no_messages_yet():
+def test_other_kinds_are_for_later():
     assert decode_gossip_message_untrusted(encode({0: 64})) is None
     for data in (b"", encode([]), encode({0: 0}), encode({0: 1}), encode({0: 63})):
         with pytest.raises(RemoteProtocolError):

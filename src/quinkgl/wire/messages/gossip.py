@@ -1,8 +1,8 @@
 """The header of a model update, and the gossip channel's messages (``spec/11-gossip.md``).
 
 The header is the payload of a COSE_Sign1 that the author has signed; it travels in the OFFER of an object.
-This module knows the payload, not the signature. Kinds 1 and 2 of the channel are reserved for pulling an
-update and for proofs of equivocation; version 1 sends none.
+This module knows the payload, not the signature. Kind 2 of the channel is a proof of equivocation; kind 1 is
+reserved for pulling an update.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from quinkgl.wire.cbor import Buffer, bstr, decode_untrusted, map_value, uint
 from quinkgl.wire.limits import CONSTANTS, HARD, LIMITS
-from quinkgl.wire.messages.schema import ENVELOPE_BYTES, Schema, kind_untrusted, unknown_kind_untrusted
+from quinkgl.wire.messages.schema import ENVELOPE_BYTES, KIND, Schema, kind_untrusted, unknown_kind_untrusted
 
 MAX_ROUND = (1 << 32) - 1
 MAX_SAMPLE_COUNT = (1 << 53) - 1
@@ -25,6 +25,17 @@ _HASH = bstr(32, 32)
 _KEY = bstr(CONSTANTS.key_bytes, CONSTANTS.key_bytes)
 _WHERE = "gossip message"
 
+_PROOF = 2
+_FIRST, _SECOND = 1, 2
+_PROOF_SCHEMA = Schema(
+    "PROOF",
+    2 * LIMITS.header_bytes + 16,
+    required={
+        KIND: uint(_PROOF, _PROOF),
+        _FIRST: bstr(1, LIMITS.header_bytes),
+        _SECOND: bstr(1, LIMITS.header_bytes),
+    },
+)
 _HEADER_SCHEMA = Schema(
     "update header",
     LIMITS.header_bytes - ENVELOPE_BYTES,
@@ -118,10 +129,28 @@ def decode_update_header_untrusted(payload: Buffer) -> UpdateHeader:
     )
 
 
-def decode_gossip_message_untrusted(data: Buffer) -> None:
-    """Judge a message of the gossip channel, of which version 1 has none.
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Two signed headers of one author for one position, with different roots."""
 
-    A kind from 64 up passes; RemoteProtocolError for any other, and for what is no message at all.
+    first: bytes
+    second: bytes
+
+
+def encode_gossip_message(message: Proof) -> bytes:
+    """Encode a message of the channel; LocalProtocolError for a header longer than one may be."""
+    return _PROOF_SCHEMA.encode({KIND: _PROOF, _FIRST: message.first, _SECOND: message.second})
+
+
+def decode_gossip_message_untrusted(data: Buffer) -> Proof | None:
+    """Read a message of the gossip channel, None for a kind from 64 up.
+
+    RemoteProtocolError for any other kind, and for what is no message at all.
     """
     value = decode_untrusted(data, max_bytes=LIMITS.control_message_bytes, where=_WHERE)
-    unknown_kind_untrusted(kind_untrusted(value, where=_WHERE), where=_WHERE)
+    kind = kind_untrusted(value, where=_WHERE)
+    if kind == _PROOF:
+        fields = _PROOF_SCHEMA.read_untrusted(value)
+        return Proof(fields[_FIRST], fields[_SECOND])
+    unknown_kind_untrusted(kind, where=_WHERE)
+    return None
