@@ -16,15 +16,15 @@ from quinkgl.crypto.packet_keys import PacketKeys
 from quinkgl.wire.packets import BULK_HEADER, BULK_OVERHEAD_BYTES, TAG_BYTES
 
 HEADER_BYTES = BULK_HEADER.size
-CONSTANT_FIELDS = np.dtype(
+HEADER_FIELDS = np.dtype(
     {
-        "names": ["first_byte", "connection_id", "transfer"],
-        "formats": [">u1", "V8", ">u4"],
-        "offsets": [0, 1, 17],
+        "names": ["first_byte", "connection_id", "number", "transfer", "offset"],
+        "formats": [">u1", "V8", ">u8", ">u4", ">u8"],
+        "offsets": [0, 1, 9, 17, 21],
         "itemsize": HEADER_BYTES,
     }
 )
-"""What all headers of a run have in common."""
+"""A bulk header, as the record that a column of many is made of."""
 _NUMBER_AT, _OFFSET_AT = 9, 21
 NONCE_FIELDS = np.dtype({"names": ["number"], "formats": [">u8"], "offsets": [4], "itemsize": 12})
 RUN_BYTES = 65_507
@@ -67,9 +67,9 @@ class RunBuffer:
         "_chunk_bytes",
         "_ciphertexts",
         "_constant",
-        "_constants",
         "_counters",
         "_datagram_bytes",
+        "_fields",
         "_first",
         "_headers",
         "_nonce_numbers",
@@ -94,7 +94,7 @@ class RunBuffer:
         self._ciphertexts = [self._packets[start + HEADER_BYTES : start + datagram_bytes] for start in starts]
         self._bodies = [self._stage[start : start + chunk] for start in range(0, count * chunk, chunk)]
         self._nonces = [nonces[start : start + 12] for start in range(0, count * 12, 12)]
-        self._constants = np.ndarray((count,), CONSTANT_FIELDS, self._packets, 0, (datagram_bytes,))
+        self._fields = np.ndarray((count,), HEADER_FIELDS, self._packets, 0, (datagram_bytes,))
         self._counters = counters_of(self._packets, count, datagram_bytes)
         self._numbers = self._counters[:, 0]
         self._nonce_numbers = np.ndarray((count,), NONCE_FIELDS, nonces)["number"]
@@ -118,9 +118,9 @@ class RunBuffer:
         constant = (first_byte, connection_id, transfer)
         if constant != self._constant:
             self._constant = constant
-            self._constants["first_byte"] = first_byte
-            self._constants["connection_id"] = np.void(connection_id)
-            self._constants["transfer"] = transfer
+            self._fields["first_byte"] = first_byte
+            self._fields["connection_id"] = np.void(connection_id)
+            self._fields["transfer"] = transfer
         self._first[0] = number
         self._first[1] = offset
         np.add(self._steps, self._first, out=self._counters, casting="unsafe")
