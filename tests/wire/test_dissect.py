@@ -155,6 +155,7 @@ MESSAGES = {
     "get": (Channel.MANIFEST, encode_fetch_message(Get(bytes(32), 0))),
     "piece": (Channel.MANIFEST, encode_fetch_message(Piece(0, 5, b"{ ..}", bytes(64)))),
     "answer": (Channel.FINGERPRINT, encode_fingerprint_message(answer())),
+    "proof": (Channel.GOSSIP, encode({0: 2, 1: offer().header, 2: offer().header})),
     "exchange offer": (
         Channel.EXCHANGE,
         exchange.encode_exchange_message(exchange.Offer(bytes(16), bytes(32), 9, 1, 0, 1, {1: "a"})),
@@ -186,9 +187,12 @@ def test_every_byte_of_a_message_has_a_name(channel, body):
 def test_what_is_signed_is_shown_by_name():
     names = {field.name for field in dissect_message(encode_control(*MESSAGES["offer"]))}
     assert {"OFFER.root", "OFFER.header signed.round", "OFFER.header COSE signature"} <= names
-    assert "ANSWER.statement signed.verifier" in {
-        field.name for field in dissect_message(encode_control(*MESSAGES["answer"]))
-    }
+    for message, name in (
+        ("answer", "ANSWER.statement signed.verifier"),
+        ("proof", "PROOF.second signed.round"),
+    ):
+        fields = dissect_message(encode_control(*MESSAGES[message]))
+        assert name in {field.name for field in fields}
 
 
 def test_nesting_without_end_is_unexplained():

@@ -49,6 +49,7 @@ _MESSAGES: Final[dict[tuple[int, int], tuple[str, Names]]] = {
     (Channel.MANIFEST, 4): ("GET", _names("swarm_id offset")),
     (Channel.MANIFEST, 5): ("PIECE", _names("offset total data signature")),
     (Channel.MEMBERSHIP, 1): ("RECORDS", _names("records")),
+    (Channel.GOSSIP, 2): ("PROOF", _names("first second")),
     (Channel.FINGERPRINT, 1): ("REQUEST", _names("nonce epoch")),
     (Channel.FINGERPRINT, 2): ("ANSWER", _names("statement body")),
     (Channel.FINGERPRINT, 3): ("DECLINE", _names("nonce code")),
@@ -61,10 +62,15 @@ _MESSAGES: Final[dict[tuple[int, int], tuple[str, Names]]] = {
 }
 """Message and key names by channel and kind; a kind or key that is not here is shown by its number."""
 
+_HEADER: Final = _names(
+    "swarm_id author round root size codec sample_count params metadata issued nonce base incarnation "
+    "objects",
+    0,
+)
 _SIGNED: Final[dict[tuple[str, str], Names]] = {
-    ("OFFER", "header"): _names(
-        "swarm_id author round root size codec sample_count params metadata issued nonce base incarnation", 0
-    ),
+    ("OFFER", "header"): _HEADER,
+    ("PROOF", "first"): _HEADER,
+    ("PROOF", "second"): _HEADER,
     ("RECORDS", "records"): _names("key seq issued ttl swarm_tag addresses vouchers period", 0),
     ("ANSWER", "statement"): _names("swarm_id holder verifier nonce epoch digest", 0),
 }
