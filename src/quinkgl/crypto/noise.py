@@ -41,6 +41,10 @@ _pack_nonce = Struct(">4xQ").pack  # section 12.4
 class _Token(Enum):
     """Steps of a message (section 7.1). A pair names the initiator's key, then the responder's."""
 
+    def __init__(self, name: str) -> None:
+        self.of_initiator = name[0]
+        self.of_responder = name[-1]
+
     E = "e"
     S = "s"
     EE = "ee"
@@ -322,7 +326,7 @@ class HandshakeState:
             self._symmetric.mix_key_and_hash(self._psks[self._psk_position])
             self._psk_position += 1
             return
-        ours, theirs = token.value[0], token.value[1]
+        ours, theirs = token.of_initiator, token.of_responder
         if not self._initiator:
             ours, theirs = theirs, ours
         private = self._ephemeral if ours == "e" else self._static

@@ -11,7 +11,7 @@ one.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -66,11 +66,12 @@ class LocalParty:
     keys: SwarmKeys
     static: X25519PrivateKey
     parameters: TransportParameters
+    static_public: bytes = field(init=False)
+    """The X25519 static public key of this process."""
 
-    @property
-    def static_public(self) -> bytes:
-        """The X25519 static public key of this process."""
-        return self.static.public_key().public_bytes_raw()
+    def __post_init__(self) -> None:
+        """Compute the public key, once for all handshakes."""
+        object.__setattr__(self, "static_public", self.static.public_key().public_bytes_raw())
 
 
 def prologue(keys: SwarmKeys, version: int, versions: tuple[int, ...]) -> bytes:
