@@ -35,6 +35,7 @@ from quinkgl.transport.handshake import PATTERN, Initiator, LocalParty, Responde
 from quinkgl.transport.object_sender import WantedRanges
 from quinkgl.transport.ranges import RangeSet
 from quinkgl.transport.rtt import RttEstimator
+from quinkgl.transport.stateless_reset import reset_key, reset_token
 from quinkgl.wire import frames, merkle, packets
 from quinkgl.wire.control import Channel, encode_control
 from quinkgl.wire.limits import LIMITS
@@ -387,6 +388,23 @@ def small_frames() -> Example:
     }
 
 
+def stateless_reset() -> Example:
+    """The token of one connection id, and the frames that give and end ids."""
+    seed, swarm_id = Handshake.responder_seed, Handshake().keys.swarm_id
+    key = reset_key(Identity.from_seed(seed), swarm_id)
+    connection_id = Handshake.responder_id
+    token = reset_token(key, connection_id)
+    return {
+        "ed25519_private": seed,
+        "swarm_id": swarm_id,
+        "reset_key": key,
+        "connection_id": connection_id,
+        "token": token,
+        "NEW_CID_1": frames.encode_new_cid(1, connection_id, token),
+        "RETIRE_CID_0": frames.encode_retire_cid(0),
+    }
+
+
 def rtt() -> Example:
     """The estimator after each of four samples, in milliseconds."""
     estimator = RttEstimator()
@@ -630,6 +648,7 @@ EXAMPLES: dict[str, Callable[[], Example]] = {
     "key-exchange": key_exchange,
     "ack-frame": ack_frame,
     "small-frames": small_frames,
+    "stateless-reset": stateless_reset,
     "rtt": rtt,
     "new-reno": new_reno,
     "merkle-tree": merkle_tree,

@@ -57,6 +57,10 @@ LEAVES = leaf_hashes(BODY)
 ROOT = merkle_root(LEAVES)
 
 
+FIXED = EndpointConfig(connection=ConnectionConfig(mtu_discovery=False))
+"""Datagrams of 1,200 bytes all the time."""
+
+
 def offer_from(pair: Pair, body: bytes = BODY) -> None:
     leaves = leaf_hashes(body)
     transfer = pair.a.machine.offer_object(
@@ -229,6 +233,7 @@ def test_short_packets_and_unknown_ids_are_counted():
     bulk = table.peer.bulk(0, 0, b"x")
     assert table.deliver(packet[:10], packet[:32], bulk[:40], bytes([0x40]) + bytes(60)) == []
     assert table.dropped == {"short_packet": 3, "unknown_connection": 1}
+    assert [len(reset) < 61 for reset in table.resets] == [True]
 
 
 def test_bits_that_mean_nothing_yet_are_ignored():
@@ -253,7 +258,7 @@ def test_packet_numbers_are_never_used_twice_and_datagrams_keep_their_size():
         if packet_form(data) in {PacketForm.FRAMES, PacketForm.BULK}:
             seen[source, data[1:9], data[9:17]] += 1
 
-    pair = Pair(2, Link(delay_s=0.02, jitter_s=0.02, loss=0.1, duplicate=0.1))
+    pair = Pair(2, Link(delay_s=0.02, jitter_s=0.02, loss=0.1, duplicate=0.1), config_a=FIXED, config_b=FIXED)
     pair.network.tap = tap
     accept_all(pair)
     pair.connect()
@@ -534,7 +539,7 @@ def test_pacing_spreads_a_window():
         if source == A and packet_form(data) is PacketForm.BULK:
             bursts[now] += len(data)
 
-    pair = Pair(link=Link(delay_s=0.05))
+    pair = Pair(link=Link(delay_s=0.05), config_a=FIXED)
     pair.network.tap = tap
     accept_all(pair)
     pair.connect()

@@ -38,7 +38,7 @@ from quinkgl.transport import (
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
-from quinkgl.wire.frames import PING, Ping, encode_close
+from quinkgl.wire.frames import PING, NewCid, Ping, encode_close
 from quinkgl.wire.limits import LIMITS
 from quinkgl.wire.packets import LONG_HEADER_BYTES, LongType, PacketForm, decode_long_untrusted, packet_form
 
@@ -51,6 +51,12 @@ def long_type(data: bytes) -> LongType | None:
     if packet_form(data) is not PacketForm.LONG:
         return None
     return LongType(data[0] & 0x0F)
+
+
+def is_reset_of(transmit: Transmit, trigger: bytes, source: Address) -> bool:
+    """Whether a datagram is what a packet for no session may be answered with."""
+    form = packet_form(transmit.data)
+    return form is PacketForm.FRAMES and len(transmit.data) < len(trigger) and transmit.destination == source
 
 
 def checked(seed: int, **more) -> Checked:
@@ -265,7 +271,9 @@ def test_a_repeated_fin_is_answered_with_a_ping():
     endpoint, peer = checked(1), ScriptedPeer()
     (resp,) = answer_to(endpoint, peer.init(), A)
     fin = peer.finish(resp)
-    for _ in range(3):
+    (answer,) = answer_to(endpoint, fin, A)
+    assert {type(frame) for frame in peer.open(answer)} == {NewCid}
+    for _ in range(2):
         (answer,) = answer_to(endpoint, fin, A)
         assert peer.open(answer) == [Ping()]
     assert endpoint.stats.dropped == {"late_finish": 2}
@@ -337,7 +345,9 @@ def test_datagrams_that_are_not_ours_are_counted_by_reason():
     ]
     expected: dict[str, int] = {}
     for data, reason in cases:
-        assert answer_to(endpoint, data, A) == []
+        answers = answer_to(endpoint, data, A)
+        assert len(answers) == (reason == "unknown_connection" and data[0] != 0xC4)  # a stateless reset
+        assert all(len(answer) < len(data) for answer in answers)
         expected[reason] = expected.get(reason, 0) + 1
         assert endpoint.stats.dropped == expected
     assert endpoint.stats.datagrams_received == len(cases)
@@ -825,7 +835,9 @@ def test_the_deadline_has_a_reason():
     reasons = {machine.deadline_reason}
     pair.network.settle_all()
     reasons.add(machine.deadline_reason)
-    for _ in range(500):
+    for step in range(500):
+        if step == 400:
+            machine.send_message(pair.id_b, Channel.GOSSIP, b"x", now=pair.now)
         pair.run(limit_s=0.004)
         reasons |= {machine.deadline_reason, pair.b.machine.deadline_reason}
     machine.close(now=pair.now)
@@ -910,7 +922,9 @@ def test_arbitrary_datagrams_change_nothing(datagrams, source):
     before = sum(endpoint.stats.dropped.values())
     for data in datagrams:
         endpoint.receive_datagram(data, source, now=endpoint.now)
-        assert drain(endpoint, endpoint.now) == ([], [])
+        events, sent = drain(endpoint, endpoint.now)
+        assert events == []
+        assert all(is_reset_of(transmit, data, source) for transmit in sent)
     assert sum(endpoint.stats.dropped.values()) - before == len(datagrams)
 
 
@@ -929,6 +943,9 @@ def test_mutated_datagrams_of_real_handshakes_and_sessions_change_nothing(mutati
         endpoint.receive_datagram(bytes(data), B if which == 0 else A, now=endpoint.now)
         events, sent = drain(endpoint, endpoint.now)
         assert events == []
-        answers = {long_type(bytes(transmit.data)) for transmit in sent}
+        at = B if which == 0 else A
+        answers = {
+            long_type(bytes(transmit.data)) for transmit in sent if not is_reset_of(transmit, data, at)
+        }
         assert answers <= {LongType.RESP, LongType.VERSION_NEGOTIATION}
     assert len(endpoint.peers()) == 1

@@ -143,3 +143,14 @@ def test_a_late_number_below_what_was_told_is_told():
     received.on_ack_acknowledged(4)
     receive(received, 2)
     assert received.take_ack(0.0).ranges == ((4, 4), (2, 2))
+
+
+def test_a_late_number_is_not_the_newest():
+    received = ReceivedPackets()
+    told = [
+        received.add(number, 0.0, eliciting=eliciting, max_ack_delay_s=0.025)
+        for number, eliciting in ((3, True), (1, True), (2, False), (4, False), (5, True))
+    ]
+    assert told == [True, False, False, True, True]
+    assert received.add(6, 0.0, eliciting=True, max_ack_delay_s=0.025, count=4)
+    assert not received.add(0, 0.0, eliciting=False, max_ack_delay_s=0.025)

@@ -396,3 +396,24 @@ def test_runs_are_recovered_as_their_packets_are(data):
         assert as_runs.bytes_in_flight == singly.bytes_in_flight
         assert as_runs.probe_count == singly.probe_count
         assert numbers_of(as_runs.oldest(5)) == numbers_of(singly.oldest(5))
+
+
+# Another path
+
+
+def test_packets_of_the_old_path_tell_nothing_of_the_new_one():
+    made = recovery()
+    old = send(made, 6, 0.4)
+    fresh = NewReno(SIZE)
+    window = fresh.window
+    made.on_new_path(fresh)
+    assert made.bytes_in_flight == 0
+    assert not made.rtt.has_sample
+    new = send(made, 2, 0.5)
+    assert acknowledge(made, old[5], now=0.6) == ([old[5]], old[:3])
+    assert not made.rtt.has_sample
+    assert fresh.window == window
+    assert made.bytes_in_flight == 2 * SIZE
+    assert acknowledge(made, *new, now=0.7)[0] == new
+    assert made.rtt.latest == pytest.approx(0.2)
+    assert made.bytes_in_flight == 0

@@ -372,7 +372,11 @@ def transfer(pair: Pair, size: int, *, limit_s: float = 120.0) -> bytes:
 
 
 def config(run_packets: int = 64, datagram_bytes: int = 1200) -> EndpointConfig:
-    return EndpointConfig(connection=ConnectionConfig(run_packets=run_packets, datagram_bytes=datagram_bytes))
+    return EndpointConfig(
+        connection=ConnectionConfig(
+            run_packets=run_packets, datagram_bytes=datagram_bytes, mtu_discovery=False
+        )
+    )
 
 
 @pytest.mark.parametrize("run_packets", [1, 2, 64])

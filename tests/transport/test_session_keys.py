@@ -283,10 +283,11 @@ def test_with_a_key_log_a_whole_capture_can_be_read():
     entries = [entry for line in lines if (entry := parse_key_log(line)) is not None]
     assert len({entry.handshake_hash for entry in entries}) == 1
     opened = 0
+    ids = {entry.destination_id for entry in entries}
     for data in capture:
         form = packet_form(data)
-        if form is PacketForm.LONG:
-            continue
+        if form is PacketForm.LONG or data[1:9] not in ids:
+            continue  # a damaged id may be answered with a stateless reset, which nobody can open
         size = 29 if form is PacketForm.BULK else 17
         number = int.from_bytes(data[9:17], "big")
         keys = [

@@ -24,7 +24,7 @@ from quinkgl.swarm.dialler import Dialler
 from quinkgl.swarm.events import PeerConnected, PeerDisconnected, PeerRefused, PeerView, SwarmEvent
 from quinkgl.swarm.fingerprints import Fingerprints
 from quinkgl.swarm.two_sided import TwoSided
-from quinkgl.transport import ConnectionEstablished, ConnectionLost, Endpoint
+from quinkgl.transport import ConnectionEstablished, ConnectionLost, Endpoint, PathChanged
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
@@ -109,6 +109,12 @@ class Sessions:
             self._terms, role_initiator=not event.incoming, now=now, unix_now=unix_now
         )
         self._neighbours[event.peer] = Neighbour(handshake, event.address, event.incoming, event.record)
+
+    def on_path_changed(self, event: PathChanged) -> None:
+        """A session runs to another address of its peer."""
+        neighbour = self._neighbours.get(event.peer)
+        if neighbour is not None:
+            neighbour.address = event.address
 
     def on_lost(self, event: ConnectionLost, *, now: float) -> None:
         """A session is over."""

@@ -43,6 +43,7 @@ from quinkgl.transport import (
     ObjectArrived,
     ObjectSent,
     OfferReceived,
+    PathChanged,
     TransferFailed,
     Transmit,
 )
@@ -426,6 +427,8 @@ class Swarm(ExchangeCommands):
                 self._fetchers.open(event.peer, now=now)
             case ConnectionEstablished():
                 self._sessions.on_established(event, now=now, unix_now=now + self._unix_offset_s)
+            case PathChanged():
+                self._sessions.on_path_changed(event)
             case ConnectionLost() if event.peer in self._fetchers:
                 self._fetchers.close(event.peer)
             case ConnectionLost():

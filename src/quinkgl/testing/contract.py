@@ -234,7 +234,8 @@ class Checked(Generic[M]):
         fired_at, self._fired_at = self._fired_at, None
         deadline = self._deadline()
         if deadline is not None and deadline <= fired_at:
-            raise ContractError(f"no progress: fired at {fired_at}, the deadline is still {deadline}")
+            why = getattr(self.machine, "deadline_reason", "")
+            raise ContractError(f"no progress: fired at {fired_at}, the deadline is still {deadline} ({why})")
 
     def _input(self, name: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         now: float = kwargs.get("now", self.now)

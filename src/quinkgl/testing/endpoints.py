@@ -21,7 +21,7 @@ from quinkgl.testing.network import Link, Node, VirtualNetwork, datagrams_of
 from quinkgl.transport import ConnectionEstablished, Endpoint, EndpointConfig, Transmit
 from quinkgl.transport.handshake import Initiator, LocalParty, Responder, Session
 from quinkgl.wire.addresses import Address
-from quinkgl.wire.frames import Ack, Frame, decode_frames_untrusted, encode_ack
+from quinkgl.wire.frames import Ack, Frame, NewCid, decode_frames_untrusted, encode_ack
 from quinkgl.wire.messages.session import TransportParameters
 from quinkgl.wire.packets import (
     BULK_BIT,
@@ -173,6 +173,10 @@ class ScriptedPeer:
             parameters if parameters is not None else TransportParameters(),
         )
         self.local_id = rng.randbytes(CONNECTION_ID_BYTES)
+        self.given: list[NewCid] = []
+        """Connection ids that the endpoint gave besides the first."""
+        self.ids = [self.local_id]
+        """Ids that packets to this peer may bear; a test that gives the endpoint more adds them."""
         self.remote_id = b""
         self.next_number = 0
         self.received: list[int] = []
@@ -316,7 +320,9 @@ class ScriptedPeer:
         self.received.append(fields[2])
         if form is PacketForm.BULK:
             return fields[3], fields[4], payload
-        return decode_frames_untrusted(payload)
+        frames = decode_frames_untrusted(payload)
+        self.given += [frame for frame in frames if isinstance(frame, NewCid)]
+        return frames
 
     def _open(self, number: int, header: bytes, ciphertext: bytes) -> bytes | None:
         """Open a packet under the present key of the endpoint, or follow to its next one."""
@@ -354,7 +360,9 @@ class Dialogue:
         self.now = 2 * _RTT_S
         self.events: list[Any] = []
         self.datagrams: list[bytes] = []
-        """Everything that the endpoint sent since the session began."""
+        """Everything that the endpoint sent since the session began, resets apart."""
+        self.resets: list[bytes] = []
+        """Stateless resets: what came with no id of the peer."""
         self.peer.join(self.endpoint, rtt_s=_RTT_S)
         self.deliver(self.peer.seal(self.peer.acknowledge()))
 
@@ -396,6 +404,9 @@ class Dialogue:
         self.events += events
         for transmit in transmits:
             datagram = bytes(transmit.data)
+            if packet_form(datagram) is not PacketForm.LONG and datagram[1:9] not in self.peer.ids:
+                self.resets.append(datagram)
+                continue
             self.datagrams.append(datagram)
             opened = self.peer.open(datagram)
             heard += opened if isinstance(opened, list) else [opened]

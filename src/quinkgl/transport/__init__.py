@@ -18,6 +18,7 @@ from quinkgl.transport.events import (
     ObjectArrived,
     ObjectSent,
     OfferReceived,
+    PathChanged,
     TransferFailed,
     Transmit,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "ObjectSent",
     "ObjectSink",
     "OfferReceived",
+    "PathChanged",
     "PostQuantum",
     "TransferFailed",
     "Transmit",

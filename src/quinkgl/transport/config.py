@@ -22,7 +22,11 @@ class ConnectionConfig:
     """Knobs of a session; the defaults are the specification's."""
 
     datagram_bytes: int = LIMITS.init_min_datagram_bytes
-    """Size of the datagrams sent, bytes of UDP payload."""
+    """Size of the datagrams sent from the start, bytes of UDP payload; the path is taken to carry it."""
+    max_datagram_bytes: int = LIMITS.max_datagram_bytes
+    """The most that path MTU discovery raises it to."""
+    mtu_discovery: bool = True
+    """Whether larger datagrams are probed for; off where the carrier would split them on its way."""
     run_packets: int = RUN_PACKETS
     """Most bulk packets that are handed out as one run, at least 1: without runs."""
     keepalive_s: float = LIMITS.keepalive_s

@@ -26,6 +26,9 @@ class CongestionController(Protocol):
     def on_persistent_congestion(self) -> None:
         """Fall back to the minimum window (RFC 9002 7.6.2)."""
 
+    def set_datagram_bytes(self, datagram_bytes: int) -> None:
+        """The path carries datagrams of another size: the window has room for the minimum of them."""
+
 
 class NewReno:
     """RFC 9002 appendix B: slow start, one halving a round trip, linear growth."""
@@ -64,6 +67,11 @@ class NewReno:
         """Start over from the minimum window, in slow start up to the old threshold."""
         self._window = self._minimum
         self._recovery_started = None
+
+    def set_datagram_bytes(self, datagram_bytes: int) -> None:
+        """Count in datagrams of another size; the window never lies below the minimum of them."""
+        self._datagram = datagram_bytes
+        self._window = max(self._window, self._minimum)
 
     @property
     def _minimum(self) -> int:

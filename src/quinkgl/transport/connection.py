@@ -8,14 +8,29 @@ goes back to the part that it came from.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from quinkgl.crypto.keys import KeySource
 from quinkgl.transport.closing import Closing
 from quinkgl.transport.config import ConnectionConfig
 from quinkgl.transport.congestion import CongestionController
-from quinkgl.transport.connection_events import Closed, ConnectionEvent, ConnectionState, ControlMessage
-from quinkgl.transport.contents import AckSent, Contents, MaxControlSent, MaxDataSent
+from quinkgl.transport.connection_events import (
+    Closed,
+    ConnectionEvent,
+    ConnectionState,
+    ControlMessage,
+    Moved,
+)
+from quinkgl.transport.connection_ids import ConnectionId, LocalIds, RemoteIds
+from quinkgl.transport.contents import (
+    AckSent,
+    Contents,
+    MaxControlSent,
+    MaxDataSent,
+    NewCidSent,
+    RetireCidSent,
+)
 from quinkgl.transport.control_stream import ControlPiece
 from quinkgl.transport.frame_packets import FramePackets
 from quinkgl.transport.handshake import Session
@@ -23,10 +38,13 @@ from quinkgl.transport.key_schedule import KeyLog, KeySchedule
 from quinkgl.transport.object_sender import Chunk
 from quinkgl.transport.objects import ObjectExchange
 from quinkgl.transport.pacer import Pacer
+from quinkgl.transport.path_mtu import PathMtu
+from quinkgl.transport.paths import PathChange, Paths
 from quinkgl.transport.reassembly import Reassembly
 from quinkgl.transport.received import ReceivedPackets
 from quinkgl.transport.recovery import LossRecovery, RunPart, spans
 from quinkgl.transport.scratch import Scratch
+from quinkgl.transport.silence import SilenceWatch
 from quinkgl.transport.sinks import ObjectSink
 from quinkgl.transport.staging import Staging, run_packets_of
 from quinkgl.transport.stats import EndpointStats
@@ -35,13 +53,16 @@ from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel, ControlReader
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
 from quinkgl.wire.frames import (
+    PING,
     Ack,
     Close,
     Control,
     MaxControl,
     MaxData,
+    NewCid,
     PathChallenge,
     PathResponse,
+    RetireCid,
     decode_frames_untrusted,
 )
 from quinkgl.wire.limits import LIMITS
@@ -63,6 +84,8 @@ _PROBES = 2
 """RFC 9002 6.2.4: two packets a probe time-out, so that one more loss does not double the wait."""
 _FINISH_LIFETIME_S = 2 * LIMITS.half_open_lifetime_s
 """How long an initiator waits for the first packet of its session."""
+_LOSS_TIMERS = 2
+"""What the loss timer found lost may have hidden that the probe time-out is over too."""
 _KEEPALIVES_PER_IDLE_TIMEOUT = 4
 """Three of four may be lost before a peer that asked for a short idle time-out gives us up."""
 
@@ -89,7 +112,8 @@ class Connection:
         config: ConnectionConfig,
         idle_timeout_s: float,
         max_ack_delay_s: float,
-        controller: CongestionController,
+        new_controller: Callable[[int], CongestionController],
+        issue_id: Callable[[], tuple[bytes, bytes]],
         reassembly: Reassembly,
         staging: Staging,
         scratch: Scratch,
@@ -104,7 +128,9 @@ class Connection:
     ) -> None:
         """Start a session.
 
-        ``staging`` and ``scratch`` are the endpoint's; ``rng`` chooses which packet numbers are skipped.
+        ``new_controller`` makes the congestion controller of a path from its datagram size; ``issue_id``
+        makes a connection id for packets to us, with its reset token. ``staging`` and ``scratch`` are the
+        endpoint's; ``rng`` chooses which packet numbers are skipped and what path challenges say.
         ``post_quantum`` says that both sides offer ML-KEM-768. ``finish`` is the initiator's last handshake
         datagram, sent until the peer shows it came.
         """
@@ -113,23 +139,28 @@ class Connection:
         self.local_id = local_id
         self.remote_id = remote_id
         self.address = address
+        self.local_ids = LocalIds(ConnectionId(0, local_id, b""), issue_id)
+        self.remote_ids = RemoteIds(ConnectionId(0, remote_id, session.parameters.reset_token))
+        self._paths = Paths(address, self.remote_ids, rng.randbytes, now)
+        self._new_controller = new_controller
         self.incoming = incoming
         self.established_at = now
         self._stats = stats
         self._staging = staging
         self._scratch = scratch
         self._run_packets = config.run_packets
-        self._datagram_bytes = min(config.datagram_bytes, session.parameters.max_datagram_bytes)
+        self._config = config
+        self._mtu = self._new_mtu()
         self._idle_timeout_s = min(idle_timeout_s, session.parameters.idle_timeout_s)
         self._keepalive_s = min(config.keepalive_s, self._idle_timeout_s / _KEEPALIVES_PER_IDLE_TIMEOUT)
         self._max_ack_delay_s = max_ack_delay_s
         self._first_byte = _SHORT_FORM | grease
         self._recovery: LossRecovery[Contents] = LossRecovery(
-            controller, max_ack_delay_s=session.parameters.max_ack_delay_s, rng=rng
+            new_controller(self.datagram_bytes), max_ack_delay_s=session.parameters.max_ack_delay_s, rng=rng
         )
         if handshake_rtt_s is not None:
             self._recovery.rtt.sample(handshake_rtt_s, 0.0)
-        self._pacer = Pacer(self._datagram_bytes)
+        self._pacer = Pacer(self.datagram_bytes)
         self._received = ReceivedPackets()
         self._keys = KeySchedule(
             send=session.send_keys,
@@ -147,8 +178,9 @@ class Connection:
         )
         self._reader = ControlReader()
         self.objects = ObjectExchange(reassembly, session.peer_id)
-        self._frames = FramePackets(self._received, self.objects)
+        self._frames = FramePackets(self._received, self.objects, self.local_ids, self.remote_ids)
         self._timers = TimerTable()
+        self._silence = SilenceWatch(self._timers, self._keepalive_s, now)
         self._closing = Closing(self._timers, stats, close_timeout_s=config.close_timeout_s)
         self._events: deque[ConnectionEvent] = deque()
         self._finish = finish
@@ -156,6 +188,8 @@ class Connection:
         self._finish_tries = 0
         # The responder shows with its first packet that message 3 arrived.
         self._frames.ping_due = incoming
+        if incoming:
+            self.local_ids.supply()
         self._probes_due = 0
         # A responder that lost message 3 forgets the handshake; waiting on would be for nothing.
         first_wait_s = self._idle_timeout_s if incoming else min(self._idle_timeout_s, _FINISH_LIFETIME_S)
@@ -200,14 +234,21 @@ class Connection:
             self._end(code, reason, by_remote=False, now=now)
 
     @property
+    def datagram_bytes(self) -> int:
+        """The largest datagram that is sent now; path MTU discovery changes it."""
+        return self._mtu.datagram_bytes
+
+    @property
     def rtt_s(self) -> float:
         """Smoothed round-trip time, seconds."""
         return self._recovery.rtt.smoothed
 
     # Input
 
-    def receive_packet(self, data: bytes | memoryview, form: PacketForm, *, now: float) -> bool:
-        """Take a short packet that bears our connection id. Never raises, whatever the bytes.
+    def receive_packet(
+        self, data: bytes | memoryview, form: PacketForm, source: Address, *, now: float
+    ) -> bool:
+        """Take a short packet that bears one of our connection ids. Never raises, whatever the bytes.
 
         Returns whether it was authentic and new.
         """
@@ -240,17 +281,18 @@ class Connection:
             return True
         self._on_authentic(now)
         if form is PacketForm.BULK:
-            self._mark(number, now, eliciting=True)
+            if self._mark(number, now, eliciting=True):
+                self._on_newest(number, len(data), source, now)
             self._take_chunk(fields[3], fields[4], plaintext, now)
         else:
             try:
-                self._receive_frames_untrusted(number, plaintext, now)
+                self._receive_frames_untrusted(fields, plaintext, source, len(data), now)
             except RemoteProtocolError as error:
                 self._abort(error, now)
         self._after_input(now)
         return True
 
-    def receive_run(self, data: memoryview, segment_size: int, *, now: float) -> int:
+    def receive_run(self, data: memoryview, segment_size: int, source: Address, *, now: float) -> int:
         """Take the run of bulk packets that ``data`` begins with, in one sweep where it is regular.
 
         ``data`` holds segments of ``segment_size`` bytes (the last may be shorter); the first one bears our
@@ -261,7 +303,7 @@ class Connection:
         if self.state is not ConnectionState.OPEN:
             return 0
         if not scratch.admits(segment_size):
-            if self.receive_packet(data[:segment_size], PacketForm.BULK, now=now):
+            if self.receive_packet(data[:segment_size], PacketForm.BULK, source, now=now):
                 scratch.admit(segment_size)
             return segment_size
         run = scratch.read_untrusted(data, segment_size)
@@ -274,7 +316,7 @@ class Connection:
         if plaintext is None:
             for start in range(0, run.size, segment_size):
                 packet = data[start : min(start + segment_size, run.size)]
-                self.receive_packet(packet, PacketForm.BULK, now=now)
+                self.receive_packet(packet, PacketForm.BULK, source, now=now)
             return run.size
         try:
             self._keys.opened_untrusted(run.number, run.number + run.packets - 1)
@@ -282,7 +324,8 @@ class Connection:
             self._abort(error, now)
             return run.size
         self._on_authentic(now)
-        self._mark(run.number, now, eliciting=True, count=run.packets)
+        if self._mark(run.number, now, eliciting=True, count=run.packets):
+            self._on_newest(run.number + run.packets - 1, run.size, source, now)
         self._take_chunk(run.transfer, run.offset, plaintext, now)
         self._after_input(now)
         return run.size
@@ -299,12 +342,19 @@ class Connection:
             self._finish_due = True
         if timers.expired(Timer.KEEPALIVE, now):
             self._frames.ping_due = True
+        if self._silence.is_due(self._probe_timeout_s, now, expects=self.objects.expects_chunks):
+            self._frames.ping_due = True
         timers.expired(Timer.PACING, now)
         self.objects.handle_timer(now=now)
         self._collect()
-        due = self._recovery.deadline()
-        if due is not None and due <= now:
-            self._on_loss_timer(now)
+        if self._paths.is_busy and self._paths.handle_timer(now):
+            self._on_path_given_up(now)
+            if self.state is not ConnectionState.OPEN:
+                return
+        for _ in range(_LOSS_TIMERS):
+            due = self._recovery.deadline()
+            if due is not None and due <= now:
+                self._on_loss_timer(now)
         due = self._keys.deadline()
         if due is not None and due <= now:
             try:
@@ -333,7 +383,19 @@ class Connection:
             )
             self._timers.set(Timer.FINISH, now + delay)
             return Outgoing(self._finish)
-        return self._next_frames(now) or self._next_bulk(now)
+        return self._next_frames(now) or self._next_mtu_probe(now) or self._next_bulk(now)
+
+    def next_path_datagram(self, now: float) -> tuple[bytes, Address] | None:
+        """Build the next path challenge or answer, and say where it goes.
+
+        Its loss says nothing about the current path, so recovery never hears of it.
+        """
+        if not self._paths.is_busy or self.state is not ConnectionState.OPEN:
+            return None
+        packet = self._paths.next_packet(now)
+        if packet is None:
+            return None
+        return self._seal(packet.frames, now, packet.connection_id), packet.address
 
     def deadline(self) -> tuple[float, str] | None:
         """When to call ``handle_timer`` or drain next, and why."""
@@ -345,6 +407,7 @@ class Connection:
                 (self._received.ack_at, "ack"),
                 (self.objects.deadline(), "rate"),
                 (self._keys.deadline(), "keys"),
+                (self._paths.deadline(), "path"),
             ):
                 if when is not None and (best is None or when < best[0]):
                     best = (when, why)
@@ -352,10 +415,13 @@ class Connection:
 
     # Receiving
 
-    def _receive_frames_untrusted(self, number: int, plaintext: bytes, now: float) -> None:
+    def _receive_frames_untrusted(
+        self, header: tuple[Any, ...], plaintext: bytes, source: Address, size: int, now: float
+    ) -> None:
         frames = decode_frames_untrusted(plaintext)
         eliciting = any(not isinstance(frame, Ack | Close) for frame in frames)
-        self._mark(number, now, eliciting=eliciting)
+        if self._mark(header[2], now, eliciting=eliciting):
+            self._on_newest(header[2], size, source, now)
         for frame in frames:
             match frame:
                 case Ack():
@@ -367,17 +433,18 @@ class Connection:
                 case MaxData(transfer, limit):
                     self.objects.receive_credit(transfer, limit)
                 case PathChallenge(data):
-                    self._frames.path_responses.append(data)
+                    self._paths.on_challenge(data, source)
+                case PathResponse(data):
+                    change = self._paths.on_response_untrusted(data)
+                    if change is not None:
+                        self._on_path_changed(change)
+                case NewCid(sequence, connection_id, token):
+                    self.remote_ids.receive_untrusted(ConnectionId(sequence, connection_id, token))
+                case RetireCid(sequence):
+                    self.local_ids.retire_untrusted(sequence, header[1])
                 case Close(code, reason):
                     self._end(code, reason, by_remote=True, now=now)
                     return
-                case PathResponse():
-                    raise RemoteProtocolError(
-                        ErrorCode.E_FRAME_CONTEXT,
-                        "PATH_RESPONSE without a challenge",
-                        layer="transport",
-                        section="7.1",
-                    )
                 case _:
                     pass
 
@@ -393,8 +460,8 @@ class Connection:
         if self._keys.is_used_up:
             self.close(ErrorCode.E_AEAD_LIMIT, "the session's key is used up", now=now)
 
-    def _mark(self, number: int, now: float, *, eliciting: bool, count: int = 1) -> None:
-        self._received.add(
+    def _mark(self, number: int, now: float, *, eliciting: bool, count: int = 1) -> bool:
+        return self._received.add(
             number, now, eliciting=eliciting, max_ack_delay_s=self._max_ack_delay_s, count=count
         )
 
@@ -405,6 +472,47 @@ class Connection:
             self._finish = None
             self._finish_due = False
             self._timers.stop(Timer.FINISH)
+            self.local_ids.supply()
+        self._silence.on_heard(self._probe_timeout_s, now, expects=self.objects.expects_chunks)
+
+    def _on_newest(self, number: int, size: int, source: Address, now: float) -> None:
+        """The highest packet number so far tells where the peer is now."""
+        self._paths.on_newest(number, size, source, now, self._probe_timeout_s)
+
+    def _on_path_changed(self, change: PathChange) -> None:
+        """The peer answered at another address: everything goes there from now on (RFC 9000 section 9)."""
+        self._stats.paths_validated += 1
+        self.address = change.address
+        self.remote_id = self._paths.current.connection_id.id
+        if change.is_new_host:
+            self._mtu = self._new_mtu()
+            self._recovery.on_new_path(self._new_controller(self.datagram_bytes))
+            self._pacer = Pacer(self.datagram_bytes)
+        self._recovery.probe_count = 0
+        self._send_probes()
+        self._events.append(Moved(change.address))
+
+    def _new_mtu(self) -> PathMtu:
+        config = self._config
+        cap = min(config.max_datagram_bytes, self.session.parameters.max_datagram_bytes)
+        start = min(config.datagram_bytes, self.session.parameters.max_datagram_bytes)
+        return PathMtu(start=start, cap=max(start, cap), discovery=config.mtu_discovery)
+
+    def _on_mtu_changed(self) -> None:
+        """Everything that is built from now on has the new size."""
+        self._recovery.controller.set_datagram_bytes(self.datagram_bytes)
+        self._pacer.set_datagram_bytes(self.datagram_bytes)
+
+    def _on_path_given_up(self, now: float) -> None:
+        """A candidate did not answer; a session whose own path is as dead as an idle one has none left."""
+        self._stats.drop("path_given_up")
+        if now - self._paths.current.heard_at >= self._idle_timeout_s:
+            self._finish_silently(ErrorCode.E_NO_PATH, "the peer does not answer where it sends from", now)
+
+    def on_reset(self, now: float) -> None:
+        """The peer has lost the session (spec 6b.6): it is over, and nothing is said about it."""
+        if self.state is ConnectionState.OPEN:
+            self._finish_silently(ErrorCode.E_RESET, "the peer no longer knows the session", now)
 
     def on_late_finish(self) -> None:
         """The peer sent message 3 again: show it once more that it came."""
@@ -415,7 +523,13 @@ class Connection:
         result = self._recovery.on_ack_untrusted(ack.ranges, ack.delay_s, now)
         for part in result.acknowledged:
             self._on_acknowledged(part.contents)
-        self._on_lost(result.lost)
+        if self._mtu.is_suspicious:
+            for part in result.acknowledged:
+                self._mtu.on_packet_acknowledged(part.run.size)
+        if self._mtu.is_waiting and self._mtu.on_ranges_acknowledged(ack.ranges):
+            self._stats.mtu_raised += 1
+            self._on_mtu_changed()
+        self._on_lost(result.lost, now)
         self._keys.on_acknowledged(ack.ranges[0][1], now)
         self._keys.on_stream_acknowledged(self._frames.control_out.acknowledged, now)
 
@@ -440,10 +554,13 @@ class Connection:
                 self._events.append(ControlMessage(channel, message))
         self._frames.on_control_read()
 
-    def _on_lost(self, lost: list[RunPart[Contents]]) -> None:
+    def _on_lost(self, lost: list[RunPart[Contents]], now: float) -> None:
         for part in lost:
             self._stats.packets_lost += part.mask.bit_count()
             self._send_again(part)
+        if lost and self._mtu.on_packets_lost(min(part.smallest_bytes for part in lost), now):
+            self._stats.mtu_black_holes += 1
+            self._on_mtu_changed()
 
     def _on_acknowledged(self, contents: Contents) -> None:
         """Tell the part that a packet's contents came from that they arrived."""
@@ -471,17 +588,24 @@ class Connection:
                     self._frames.max_control_due = True
                 case MaxDataSent(transfer):
                     self.objects.on_credit_lost(transfer)
+                case NewCidSent(entry):
+                    self.local_ids.on_lost(entry)
+                case RetireCidSent(sequence):
+                    self.remote_ids.on_lost(sequence)
                 case AckSent():
                     pass  # later ACKs tell the same and more
 
     def _on_loss_timer(self, now: float) -> None:
         lost = self._recovery.on_timeout(now)
-        self._on_lost(lost)
+        self._on_lost(lost, now)
         if not lost:
-            # Probes carry the oldest contents again, so that they help if all in flight was lost.
-            for part in self._recovery.oldest(_PROBES):
-                self._send_again(part)
-            self._probes_due = _PROBES
+            self._send_probes()
+
+    def _send_probes(self) -> None:
+        """Probes carry the oldest contents again, so that they help if all in flight was lost."""
+        for part in self._recovery.oldest(_PROBES):
+            self._send_again(part)
+        self._probes_due = _PROBES
 
     def _collect(self) -> None:
         """Translate the object exchange's events, in order with the messages around them."""
@@ -500,7 +624,7 @@ class Connection:
         elicit = frames.wants_to_elicit(now, probing=probing) and self._may_send(now)
         if not elicit and not frames.is_ack_due(now):
             return None
-        room = self._datagram_bytes - SHORT_OVERHEAD_BYTES
+        room = self._next_size - SHORT_OVERHEAD_BYTES
         payload, contents = frames.payload(room, now, elicit=elicit)
         packet = self._seal(payload, now)
         if elicit:
@@ -511,7 +635,7 @@ class Connection:
     def _next_bulk(self, now: float) -> Outgoing | None:
         if not (self.objects.has_chunk and self._may_send(now)):
             return None
-        size = self._datagram_bytes
+        size = self._next_size
         step = size - BULK_OVERHEAD_BYTES
         taken = self.objects.next_chunk(self._sendable_packets(size) * step)
         if taken is None:
@@ -541,6 +665,30 @@ class Connection:
         self._on_sent_eliciting(len(data), now)
         return Outgoing(data, size if count > 1 else None)
 
+    @property
+    def _next_size(self) -> int:
+        """Bytes of the next datagram.
+
+        The first of two probes has the size that the path is known to carry: when large datagrams vanish,
+        its acknowledgement shows that the others are lost.
+        """
+        return self._mtu.smallest_bytes if self._probes_due >= _PROBES else self.datagram_bytes
+
+    def _next_mtu_probe(self, now: float) -> Outgoing | None:
+        """Build a probe for a larger datagram, while there is bulk data that would profit.
+
+        Recovery never hears of it: its loss is no sign of congestion (RFC 8899 section 3).
+        """
+        if self._probes_due or not self.objects.has_chunk or not self._may_send(now):
+            return None
+        size = self._mtu.probe_due(now)
+        if size is None or size > self._recovery.controller.window:
+            return None
+        packet = self._seal(PING + bytes(size - SHORT_OVERHEAD_BYTES - len(PING)), now)
+        self._mtu.on_probe_sent(self._recovery.next_number - 1, size, now, self._probe_timeout_s)
+        self._pacer.on_sent(size)
+        return Outgoing(packet)
+
     def _sendable_packets(self, size: int) -> int:
         """How many full datagrams may leave as one run, given that one may."""
         if self._probes_due > 0:
@@ -554,7 +702,7 @@ class Connection:
         if self._probes_due > 0:
             return True
         window = self._recovery.controller.window
-        if self._recovery.bytes_in_flight + self._datagram_bytes > window:
+        if self._recovery.bytes_in_flight + self.datagram_bytes > window:
             return False
         ready = self._pacer.ready_at(now, window, self._recovery.rtt.smoothed)
         if ready > now:
@@ -567,10 +715,10 @@ class Connection:
         self._pacer.on_sent(size)
         self._timers.set(Timer.KEEPALIVE, now + self._keepalive_s)
 
-    def _seal(self, payload: bytes, now: float) -> bytes:
+    def _seal(self, payload: bytes, now: float, connection_id: bytes | None = None) -> bytes:
         number = self._recovery.take_number()
         first_byte = self._first_byte | self._keys.phase_bit
-        header = SHORT_HEADER.pack(first_byte, self.remote_id, number)
+        header = SHORT_HEADER.pack(first_byte, connection_id or self.remote_id, number)
         packet = header + self._keys.send_keys.seal(number, header, payload)
         self._keys.sealed(number, 1, now)
         return packet

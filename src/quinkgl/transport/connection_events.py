@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from quinkgl.transport.object_events import ObjectEvent
+from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
 
 
@@ -29,6 +30,13 @@ class ControlMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """The session runs to another address of the peer now."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The session is over; no other event follows."""
 
@@ -37,4 +45,4 @@ class Closed:
     by_remote: bool
 
 
-ConnectionEvent = ControlMessage | Closed | ObjectEvent
+ConnectionEvent = ControlMessage | Moved | Closed | ObjectEvent

@@ -66,6 +66,11 @@ class LocalIds:
         return self._changes.popleft() if self._changes else None
 
     @property
+    def has_changes(self) -> bool:
+        """Whether whoever routes packets has yet to hear of a change."""
+        return bool(self._changes)
+
+    @property
     def has_news(self) -> bool:
         """Whether the peer has yet to be told of an id."""
         return bool(self._untold)
@@ -99,11 +104,13 @@ class LocalIds:
 class RemoteIds:
     """The ids that our packets may bear: one in use on each path, the others in stock."""
 
-    __slots__ = ("_known", "_retired", "_retiring", "_seen", "_used", "first")
+    __slots__ = ("_known", "_retired", "_retiring", "_seen", "_used", "first", "tokens_changed")
 
     def __init__(self, first: ConnectionId) -> None:
         """Start with the id of the handshake, in use."""
         self.first = first
+        self.tokens_changed = True
+        """Whether :meth:`tokens` gives others than before; whoever looks clears it."""
         self._known: dict[int, ConnectionId] = {first.sequence: first}
         self._used: dict[int, ConnectionId] = {first.sequence: first}
         self._seen = RangeSet()
@@ -152,6 +159,7 @@ class RemoteIds:
             if sequence not in self._used:
                 entry = self._known[sequence]
                 self._used[sequence] = entry
+                self.tokens_changed = True
                 return entry
         return None
 
@@ -160,6 +168,7 @@ class RemoteIds:
         if self._known.pop(entry.sequence, None) is None:
             return
         self._used.pop(entry.sequence, None)
+        self.tokens_changed = True
         self._retired += 1
         self._retiring.append(entry.sequence)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from quinkgl.transport.connection_ids import ConnectionId
 from quinkgl.transport.control_stream import ControlPiece
 from quinkgl.transport.object_sender import Chunk
 
@@ -28,5 +29,17 @@ class MaxDataSent(NamedTuple):
     transfer: int
 
 
-Content = AckSent | ControlPiece | Chunk | MaxControlSent | MaxDataSent
+class NewCidSent(NamedTuple):
+    """A packet told the peer of a connection id."""
+
+    entry: ConnectionId
+
+
+class RetireCidSent(NamedTuple):
+    """A packet told the peer that one of its connection ids is not used again."""
+
+    sequence: int
+
+
+Content = AckSent | ControlPiece | Chunk | MaxControlSent | MaxDataSent | NewCidSent | RetireCidSent
 Contents = tuple[Content, ...]

@@ -18,7 +18,13 @@ from quinkgl.crypto.keys import key_source
 from quinkgl.crypto.psk import SwarmKeys
 from quinkgl.transport.config import EndpointConfig
 from quinkgl.transport.connection import Connection
-from quinkgl.transport.connection_events import Closed, ConnectionEvent, ConnectionState, ControlMessage
+from quinkgl.transport.connection_events import (
+    Closed,
+    ConnectionEvent,
+    ConnectionState,
+    ControlMessage,
+    Moved,
+)
 from quinkgl.transport.events import (
     ConnectFailed,
     ConnectionEstablished,
@@ -28,6 +34,7 @@ from quinkgl.transport.events import (
     ObjectArrived,
     ObjectSent,
     OfferReceived,
+    PathChanged,
     TransferFailed,
     Transmit,
 )
@@ -39,9 +46,11 @@ from quinkgl.transport.object_events import (
     ObjectReceived,
 )
 from quinkgl.transport.reassembly import Reassembly
+from quinkgl.transport.routes import Routes
 from quinkgl.transport.scratch import Scratch
 from quinkgl.transport.sinks import ObjectSink
 from quinkgl.transport.staging import Staging
+from quinkgl.transport.stateless_reset import reset_key
 from quinkgl.transport.stats import EndpointStats
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
@@ -110,13 +119,15 @@ class Endpoint(Exclusive):
         self._keys = (keys, *also_keys)
         parameters = replace(self._config.parameters, pq=_post_quantum(self._config.post_quantum))
         self._post_quantum = parameters.pq != PostQuantum.NO
-        parties = tuple(LocalParty(identity, each, static, parameters) for each in self._keys)
+        tokens_key = reset_key(identity, keys.swarm_id)
+        parties = tuple(LocalParty(identity, each, static, parameters, tokens_key) for each in self._keys)
         self._handshakes = Handshakes(parties, source, self._config, rng, self.stats, now)
         self._now = now
         self._closing = False
         self._reassembly = Reassembly(self._config.objects)
         self._staging = Staging()
         self._scratch = Scratch()
+        self._routes = Routes(tokens_key, rng, self.stats, now)
         self._connections: dict[bytes, Connection] = {}
         self._by_peer: dict[bytes, Connection] = {}
         self._ready: deque[Connection] = deque()
@@ -317,7 +328,7 @@ class Endpoint(Exclusive):
         view = memoryview(data)
         start = 0
         while start < len(view):
-            taken = self._receive_run(view[start:], segment_size, now)
+            taken = self._receive_run(view[start:], segment_size, source, now)
             if not taken:
                 taken = segment_size
                 self._receive_one(view[start : start + taken], source, now)
@@ -350,8 +361,15 @@ class Endpoint(Exclusive):
         handshake = self._handshakes.next_datagram(now)
         if handshake is not None:
             return self._transmit(*handshake)
+        reset = self._routes.next_reset()
+        if reset is not None:
+            return self._transmit(*reset)
         while self._ready:
             connection = self._ready[0]
+            elsewhere = connection.next_path_datagram(now)
+            if elsewhere is not None:
+                self._ready.rotate(-1)
+                return self._transmit(*elsewhere)
             packet = connection.next_datagram(now)
             if packet is not None:
                 self._ready.rotate(-1)
@@ -372,14 +390,14 @@ class Endpoint(Exclusive):
 
     # Receiving
 
-    def _receive_run(self, data: memoryview, segment_size: int, now: float) -> int:
+    def _receive_run(self, data: memoryview, segment_size: int, source: Address, now: float) -> int:
         """Take the run that ``data`` begins with and return its bytes, 0 where it begins with none."""
         if len(data) <= segment_size or packet_form(data) is not PacketForm.BULK:
             return 0
-        connection = self._connections.get(bytes(data[1 : 1 + CONNECTION_ID_BYTES]))
+        connection = self._routes.find(bytes(data[1 : 1 + CONNECTION_ID_BYTES]))
         if connection is None:
             return 0
-        taken = connection.receive_run(data, segment_size, now=now)
+        taken = connection.receive_run(data, segment_size, source, now=now)
         if taken:
             self.stats.datagrams_received += -(-taken // segment_size)
             self._settle(connection)
@@ -395,12 +413,25 @@ class Endpoint(Exclusive):
         elif len(data) < SHORT_HEADER.size:
             self.stats.drop("short_packet")
         else:
-            connection = self._connections.get(bytes(data[1 : 1 + CONNECTION_ID_BYTES]))
+            connection = self._routes.find(bytes(data[1 : 1 + CONNECTION_ID_BYTES]))
             if connection is None:
-                self.stats.drop("unknown_connection")
+                self._on_unknown(data, source, now)
             else:
-                connection.receive_packet(data, form, now=now)
+                connection.receive_packet(data, form, source, now=now)
                 self._settle(connection)
+
+    def _on_unknown(self, data: bytes | memoryview, source: Address, now: float) -> None:
+        """A short packet without an id of ours: a reset of a session, or one to be answered with a reset."""
+        connection = self._routes.reset_by(data)
+        if connection is not None:
+            self.stats.resets_received += 1
+            connection.on_reset(now)
+            self._settle(connection)
+            return
+        self.stats.drop("unknown_connection")
+        connection_id = bytes(data[1 : 1 + CONNECTION_ID_BYTES])
+        if not self._closing and not self._handshakes.holds(connection_id):
+            self._routes.answer(data, source, now)
 
     def _receive_long(self, data: bytes | memoryview, source: Address, now: float) -> None:
         if self._closing:
@@ -437,8 +468,9 @@ class Endpoint(Exclusive):
             config=config.connection,
             idle_timeout_s=config.parameters.idle_timeout_s,
             max_ack_delay_s=config.parameters.max_ack_delay_s,
-            controller=config.controller(config.connection.datagram_bytes),
             reassembly=self._reassembly,
+            new_controller=config.controller,
+            issue_id=self._routes.issue,
             staging=self._staging,
             scratch=self._scratch,
             rng=self._rng,
@@ -455,6 +487,7 @@ class Endpoint(Exclusive):
     def _install(self, new: Connection, now: float) -> None:
         """Make a finished handshake the one session with its peer, or end it when the other one stays."""
         self._connections[new.local_id] = new
+        self._routes.update(new)
         old = self._by_peer.get(new.peer)
         if old is None and len(self._by_peer) >= self._config.connections:
             new.close(ErrorCode.E_BUSY, "too many sessions are open", now=now)
@@ -510,7 +543,10 @@ class Endpoint(Exclusive):
                 if isinstance(event, Closed):
                     del self._by_peer[connection.peer]
         if connection.state is ConnectionState.CLOSED:
-            self._connections.pop(connection.local_id, None)
+            if self._connections.pop(connection.local_id, None) is not None:
+                self._routes.remove(connection)
+        elif connection.local_ids.has_changes or connection.remote_ids.tokens_changed:
+            self._routes.update(connection)
         self._touch(connection)
 
     @staticmethod
@@ -522,6 +558,8 @@ class Endpoint(Exclusive):
         match event:
             case ControlMessage(channel, data):
                 return MessageReceived(peer, channel, data)
+            case Moved(address):
+                return PathChanged(peer, address)
             case Closed(code, reason, by_remote):
                 return ConnectionLost(peer, code, reason, by_remote)
             case ObjectOffered(transfer, root, size, header):
@@ -561,7 +599,7 @@ class Endpoint(Exclusive):
     def _next_deadline(self) -> tuple[float, str] | None:
         if self._events:
             return self._now, "events"
-        if self._ready:
+        if self._ready or self._routes.has_resets:
             return self._now, "datagrams"
         best = self._handshakes.deadline(self._now)
         forget_at = self._reassembly.deadline()

@@ -52,6 +52,14 @@ class ConnectionLost:
 
 
 @dataclass(frozen=True, slots=True)
+class PathChanged:
+    """The session with ``peer`` runs to another address now, which has proved itself."""
+
+    peer: bytes
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectFailed:
     """An attempt to reach ``address`` was given up."""
 
@@ -115,6 +123,7 @@ class TransferFailed:
 EndpointEvent = (
     ConnectionEstablished
     | ConnectionLost
+    | PathChanged
     | ConnectFailed
     | MessageReceived
     | OfferReceived

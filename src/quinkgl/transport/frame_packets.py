@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 
-from quinkgl.transport.contents import AckSent, Content, Contents, MaxControlSent, MaxDataSent
+from quinkgl.transport.connection_ids import LocalIds, RemoteIds
+from quinkgl.transport.contents import (
+    AckSent,
+    Content,
+    Contents,
+    MaxControlSent,
+    MaxDataSent,
+    NewCidSent,
+    RetireCidSent,
+)
 from quinkgl.transport.control_stream import ControlReceiver, ControlSender
 from quinkgl.transport.key_schedule import KeySchedule
 from quinkgl.transport.objects import ObjectExchange
@@ -12,14 +21,17 @@ from quinkgl.transport.received import ReceivedPackets
 from quinkgl.wire.control import Channel, encode_control
 from quinkgl.wire.frames import (
     CONTROL_OVERHEAD_BYTES,
+    NEW_CID_BYTES,
     PING,
     encode_ack,
     encode_control_frame,
     encode_max_control,
     encode_max_data,
-    encode_path_response,
+    encode_new_cid,
+    encode_retire_cid,
 )
-from quinkgl.wire.limits import LIMITS
+from quinkgl.wire.limits import CONSTANTS, LIMITS
+from quinkgl.wire.packets import SHORT_OVERHEAD_BYTES
 
 _SMALLEST_CONTROL = 64
 """Less room than this in a packet is not worth a piece of the CONTROL stream."""
@@ -27,6 +39,8 @@ _FEW_RANGES = 3
 """An ACK with more ranges than this tells mostly what the peer may know already."""
 _SCATTERED_ACKS = 8
 """After this many of those, an ACK asks to be acknowledged itself, so that less is told (RFC 9000 13.2.4)."""
+_SMALLEST_PAYLOAD = CONSTANTS.reset_min_bytes + 1 - SHORT_OVERHEAD_BYTES
+"""A packet that asks for an ACK is large enough to be answered with a stateless reset (spec Q-045)."""
 _CONTROL_QUEUE_BYTES = 4 * LIMITS.control_window_bytes
 
 
@@ -36,10 +50,15 @@ class FramePackets:
     ``control_out`` and ``control_in`` are the two halves of the CONTROL stream.
     """
 
-    def __init__(self, received: ReceivedPackets, objects: ObjectExchange) -> None:
+    def __init__(
+        self,
+        received: ReceivedPackets,
+        objects: ObjectExchange,
+        local_ids: LocalIds,
+        remote_ids: RemoteIds,
+    ) -> None:
         self.control_out = ControlSender()
         self.control_in = ControlReceiver()
-        self.path_responses: deque[bytes] = deque(maxlen=4)
         self.ping_due = False
         self.max_control_due = False
         self._scattered_acks = 0
@@ -48,6 +67,8 @@ class FramePackets:
         self._granted_control = self.control_in.limit
         self._received = received
         self._objects = objects
+        self._local_ids = local_ids
+        self._remote_ids = remote_ids
 
     @property
     def has_message_room(self) -> bool:
@@ -105,7 +126,8 @@ class FramePackets:
             self.ping_due
             or (self._scattered_acks >= _SCATTERED_ACKS and self.is_ack_due(now))
             or self.max_control_due
-            or bool(self.path_responses)
+            or self._local_ids.has_news
+            or self._remote_ids.has_news
             or self._objects.has_credit
             or self.control_out.has_output
             or (probing and not self._objects.has_chunk)
@@ -127,19 +149,21 @@ class FramePackets:
                 self._scattered_acks += 1
         if elicit:
             self._fill(parts, contents, room)
-        return b"".join(parts), tuple(contents)
+        payload = b"".join(parts)
+        if elicit and len(payload) < _SMALLEST_PAYLOAD:
+            payload += bytes(_SMALLEST_PAYLOAD - len(payload))
+        return payload, tuple(contents)
 
     def _fill(self, parts: list[bytes], contents: list[Content], room: int) -> None:
         """Add ack-eliciting frames while there is room; there is at least one to add."""
         before = len(parts)
-        while self.path_responses:
-            parts.append(encode_path_response(self.path_responses.popleft()))
         if self.max_control_due:
             self.max_control_due = False
             self._granted_control = self.control_in.limit
             parts.append(encode_max_control(self._granted_control))
             contents.append(MaxControlSent())
         room -= sum(map(len, parts[before:]))
+        room -= self._fill_ids(parts, contents, room)
         while room >= _SMALLEST_CONTROL and (credit := self._objects.next_credit()) is not None:
             parts.append(encode_max_data(*credit))
             contents.append(MaxDataSent(credit[0]))
@@ -155,3 +179,17 @@ class FramePackets:
             parts.append(PING)
         self.ping_due = False
         self._scattered_acks = 0
+
+    def _fill_ids(self, parts: list[bytes], contents: list[Content], room: int) -> int:
+        """Add what is to be said about connection ids, and return how many bytes that took."""
+        before = len(parts)
+        room -= NEW_CID_BYTES
+        while room >= 0 and (sequence := self._remote_ids.next_news()) is not None:
+            parts.append(encode_retire_cid(sequence))
+            contents.append(RetireCidSent(sequence))
+            room -= len(parts[-1])
+        while room >= 0 and (entry := self._local_ids.next_news()) is not None:
+            parts.append(encode_new_cid(entry.sequence, entry.id, entry.token))
+            contents.append(NewCidSent(entry))
+            room -= len(parts[-1])
+        return sum(map(len, parts[before:]))

@@ -11,7 +11,7 @@ one.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -20,6 +20,7 @@ from quinkgl.crypto.keys import KeySource
 from quinkgl.crypto.noise import HandshakeState
 from quinkgl.crypto.packet_keys import PacketKeys
 from quinkgl.crypto.psk import Mode, SwarmKeys
+from quinkgl.transport.stateless_reset import reset_token
 from quinkgl.wire.addresses import Address, encode_address
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.messages.session import (
@@ -66,8 +67,16 @@ class LocalParty:
     keys: SwarmKeys
     static: X25519PrivateKey
     parameters: TransportParameters
+    reset_key: bytes = b""
+    """What tokens of stateless resets are made with; without it the handshake gives none."""
     static_public: bytes = field(init=False)
     """The X25519 static public key of this process."""
+
+    def parameters_for(self, connection_id: bytes) -> TransportParameters:
+        """Return what the peer is told in a handshake that names one of our connection ids."""
+        if not self.reset_key:
+            return self.parameters
+        return replace(self.parameters, reset_token=reset_token(self.reset_key, connection_id))
 
     def __post_init__(self) -> None:
         """Compute the public key, once for all handshakes."""
@@ -196,7 +205,7 @@ def _write_payload(
     payload = HandshakePayload(
         peer_id=party.identity.peer_id,
         signature=party.identity.sign("handshake", signed),
-        parameters=party.parameters,
+        parameters=party.parameters_for(local_id),
         connection_id=local_id,
         record=record,
         observed_address=_tellable(observed),

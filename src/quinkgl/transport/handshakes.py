@@ -120,6 +120,10 @@ class Handshakes:
         self._attempts.add(attempt)
         self._begin(attempt, self._config.versions[0])
 
+    def holds(self, connection_id: bytes) -> bool:
+        """Whether an id belongs to a handshake that we answered: packets may have overtaken its FIN."""
+        return self._half_open.get(connection_id) is not None
+
     def forget_all(self) -> None:
         """Drop every attempt and every half-open handshake without a word."""
         self._attempts = AttemptTable()

@@ -104,6 +104,11 @@ class ObjectExchange:
         self._say(Offer(transfer, root, len(body), header, inline))
         return transfer
 
+    @property
+    def expects_chunks(self) -> bool:
+        """Whether a transfer to us is under way."""
+        return bool(self._incoming)
+
     def accept(self, transfer: int, sink: ObjectSink | None = None, *, now: float) -> bool:
         """Ask for an offered object, or for what of it is missing.
 

@@ -18,6 +18,10 @@ class Pacer:
         self._tokens = float(CONSTANTS.pacing_burst_packets * datagram_bytes)
         self._updated: float | None = None
 
+    def set_datagram_bytes(self, datagram_bytes: int) -> None:
+        """Count bursts in datagrams of another size from now on."""
+        self._datagram = datagram_bytes
+
     def ready_at(self, now: float, window: int, rtt_s: float) -> float:
         """When the next packet may leave: ``now``, or a time at least one quantum later."""
         rate = self._rate(window, rtt_s)

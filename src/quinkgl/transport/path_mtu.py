@@ -1,4 +1,4 @@
-"""How large a datagram the path carries: search upwards, fall back when large ones vanish (spec 8.9).
+"""How large a datagram the path carries: search upwards, fall back when large ones vanish (spec 6b.7).
 
 Datagram packetization layer path MTU discovery (RFC 8899) for a transport that acknowledges packets: a probe
 is a packet of the size in question that carries nothing but PING and PADDING, so that its loss costs nothing;

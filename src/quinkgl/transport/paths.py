@@ -185,26 +185,15 @@ class Paths:
 
     # Output
 
-    def take_response(self) -> bytes | None:
-        """Take an answer that goes to the current address, where it may travel with other frames."""
-        for index, (data, source) in enumerate(self._responses):
-            if source == self.current.address:
-                del self._responses[index]
-                return data
-        return None
-
-    @property
-    def has_response(self) -> bool:
-        """Whether an answer waits for the current path."""
-        return any(source == self.current.address for _, source in self._responses)
-
     def next_packet(self, now: float) -> PathPacket | None:
-        """Return the next packet for another address than the current one."""
-        for index, (data, source) in enumerate(self._responses):
-            if source != self.current.address:
-                del self._responses[index]
-                path = next((path for path in self._candidates if path.address == source), self.current)
-                return PathPacket(source, path.connection_id.id, encode_path_response(data))
+        """Return the next answer or challenge.
+
+        They travel alone: an answer must not wait for the congestion window of a path that may be dead.
+        """
+        if self._responses:
+            data, source = self._responses.popleft()
+            path = next((path for path in self._candidates if path.address == source), self.current)
+            return PathPacket(source, path.connection_id.id, encode_path_response(data))
         for path in self._candidates:
             if path.next_try_at <= now and len(path.challenges) < CONSTANTS.path_challenge_tries:
                 packet = self._challenge(path, now)

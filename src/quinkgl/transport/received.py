@@ -36,10 +36,10 @@ class ReceivedPackets:
 
     def add(
         self, number: int, now: float, *, eliciting: bool, max_ack_delay_s: float, count: int = 1
-    ) -> None:
+    ) -> bool:
         """Record an authenticated packet, or ``count`` of them with consecutive numbers.
 
-        Decides when they must be acknowledged.
+        Decides when they must be acknowledged, and returns whether the highest number so far is among them.
         """
         ranges = self._ranges
         expected = ranges.last()[1] if len(ranges) else 0
@@ -55,12 +55,13 @@ class ReceivedPackets:
             self._untold_from = number
             self._told_below = min(self._told_below, number)
         if not eliciting:
-            return
+            return stop > expected
         self._eliciting += count
         if number != expected or self._eliciting >= _ELICITING_PER_ACK:
             self._ack_at = now
         else:
             self._ack_at = now + max_ack_delay_s
+        return stop > expected
 
     @property
     def ack_at(self) -> float | None:

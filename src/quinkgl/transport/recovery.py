@@ -81,6 +81,12 @@ class RunPart(NamedTuple, Generic[C]):
         return self.run.contents
 
     @property
+    def smallest_bytes(self) -> int:
+        """Bytes of the smallest of these packets."""
+        run = self.run
+        return min(run.size, run.last_size) if self.mask >> (run.count - 1) else run.size
+
+    @property
     def numbers(self) -> list[int]:
         """The packet numbers, ascending."""
         return [self.run.first + bit for start, stop in spans(self.mask) for bit in range(start, stop)]
@@ -105,6 +111,7 @@ class LossRecovery(Generic[C]):
         "_last_sent_at",
         "_loss_time",
         "_next_number",
+        "_path_since",
         "_rng",
         "_sent",
         "_skip_at",
@@ -131,6 +138,7 @@ class LossRecovery(Generic[C]):
         self.probe_count = 0
         self._sent: deque[SentRun[C]] = deque()
         self._next_number = 0
+        self._path_since = 0
         self._largest_acknowledged = -1
         self._loss_time: float | None = None
         self._last_sent_at = 0.0
@@ -183,6 +191,17 @@ class LossRecovery(Generic[C]):
         self.bytes_in_flight += size * (count - 1) + last_size
         self._last_sent_at = now
 
+    def on_new_path(self, controller: CongestionController) -> None:
+        """Begin to measure anew: what was sent before now went another way (RFC 9000 section 9.4).
+
+        Those packets may still be acknowledged or lost, which no longer tells anything about the path.
+        """
+        self.controller = controller
+        self.rtt = RttEstimator()
+        self.bytes_in_flight = 0
+        self._first_sample_at = None
+        self._path_since = self._next_number
+
     def oldest(self, count: int) -> list[RunPart[C]]:
         """Return up to ``count`` of the oldest packets in flight, whose contents probes carry again."""
         found: list[RunPart[C]] = []
@@ -211,16 +230,17 @@ class LossRecovery(Generic[C]):
             return AckResult([], [])
         self._largest_acknowledged = max(self._largest_acknowledged, largest)
         newest, mask = acknowledged[-1]
-        if newest.first + mask.bit_length() - 1 == largest:
+        if newest.first + mask.bit_length() - 1 == largest and newest.first >= self._path_since:
             self.rtt.sample(max(0.0, now - newest.sent_at), min(ack_delay_s, self.max_ack_delay_s))
             if self._first_sample_at is None:
                 self._first_sample_at = now
         self._sent.extendleft(reversed(kept))
         lost = self._detect_lost(now)
         window_limited = 2 * self.bytes_in_flight >= self.controller.window
-        sizes = [run.bytes_of(mask) for run, mask in acknowledged]
+        here = self._on_this_path(acknowledged)
+        sizes = [run.bytes_of(mask) for run, mask in here]
         self.bytes_in_flight -= sum(sizes)
-        for (run, _), size in zip(acknowledged, sizes, strict=True):
+        for (run, _), size in zip(here, sizes, strict=True):
             self.controller.on_acknowledged(size, run.sent_at, window_limited=window_limited)
         self.probe_count = 0
         return AckResult(acknowledged, lost)
@@ -330,13 +350,20 @@ class LossRecovery(Generic[C]):
             if run.mask:
                 kept.append(run)
         sent.extendleft(reversed(kept))
-        for run, gone in lost:
+        here = self._on_this_path(lost)
+        for run, gone in here:
             self.bytes_in_flight -= run.bytes_of(gone)
-        if lost:
-            self.controller.on_congestion(lost[-1].run.sent_at, now)
-            if self._is_persistent(lost):
+        if here:
+            self.controller.on_congestion(here[-1].run.sent_at, now)
+            if self._is_persistent(here):
                 self.controller.on_persistent_congestion()
         return lost
+
+    def _on_this_path(self, parts: list[RunPart[C]]) -> list[RunPart[C]]:
+        """Leave out what was sent on another path than the present one."""
+        if not self._path_since:
+            return parts
+        return [part for part in parts if part.run.first >= self._path_since]
 
     def _is_persistent(self, lost: list[RunPart[C]]) -> bool:
         """Whether a run of losses without a gap spans the persistent congestion period (RFC 9002 7.6.2).

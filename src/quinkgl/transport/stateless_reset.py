@@ -1,4 +1,4 @@
-"""Stateless reset: how a node that lost a session says so to a peer that still has it (spec 6.9).
+"""Stateless reset: how a node that lost a session says so to a peer that still has it (spec 6b.6).
 
 The token of a connection id is a keyed hash of the id, with a key that follows from the node's identity: a
 node that was restarted computes the same tokens as before, and nobody else can. Whoever holds a session knows

@@ -14,6 +14,13 @@ class EndpointStats:
     datagrams_sent: int = 0
     datagrams_received: int = 0
     packets_lost: int = 0
+    resets_sent: int = 0
+    resets_received: int = 0
+    """Stateless resets that ended a session."""
+    paths_validated: int = 0
+    """How often a session moved to another address of its peer."""
+    mtu_raised: int = 0
+    mtu_black_holes: int = 0
     clock_steps_back: int = 0
     """How often ``now`` went backwards and was held at the latest time seen."""
     cookies_sent: int = 0

@@ -16,6 +16,8 @@ class Timer(IntEnum):
     CLOSE_AGAIN = 4
     """CLOSE is sent again while we wait for the peer's."""
     CLOSE = 5
+    SILENCE = 6
+    """Nothing came for a while although the peer has something to send: our address may have changed."""
 
 
 _TIMERS = tuple(Timer)

@@ -23,6 +23,7 @@ _MAX_DATA = struct.Struct(">BIQ")
 _PATH = struct.Struct(">B8s")
 _NEW_CID = struct.Struct(">BI8s16s")
 _RETIRE_CID = struct.Struct(">BI")
+_PADDING = b"\0"
 _CLOSE_HEAD = struct.Struct(">BHB")
 _GREASE_HEAD = struct.Struct(">BH")
 
@@ -227,10 +228,7 @@ def decode_frames_untrusted(payload: bytes) -> list[Frame]:
 
 
 def _skip_padding(payload: bytes, position: int) -> int:
-    end = len(payload)
-    while position < end and payload[position] == FrameType.PADDING:
-        position += 1
-    return position
+    return len(payload) - len(payload[position:].lstrip(_PADDING))
 
 
 def _decode_ack_untrusted(payload: bytes, position: int) -> tuple[Ack, int]:

@@ -1,0 +1,58 @@
+"""Notices that nothing comes although the peer has something to send.
+
+Whoever only receives has nothing to repeat. When an address translator on the way gives it another address,
+the peer sends on to the old one, and nobody would ever notice before a keepalive: so the receiver of an
+unfinished transfer that hears nothing shows where it is (spec 6b.5).
+"""
+
+from __future__ import annotations
+
+from quinkgl.transport.timers import Timer, TimerTable
+
+_LEAST_S = 1.0
+_PROBE_TIMEOUTS = 3
+_MAX_DOUBLINGS = 6
+
+
+class SilenceWatch:
+    """A timer that runs while a transfer to us is under way, and is set back by all that arrives.
+
+    It is looked at when it is due, not moved with each packet.
+    """
+
+    __slots__ = ("_count", "_heard_at", "_is_on", "_most_s", "_timers")
+
+    def __init__(self, timers: TimerTable, most_s: float, now: float) -> None:
+        """``most_s`` is the keepalive interval, which shows where we are anyway."""
+        self._timers = timers
+        self._most_s = most_s
+        self._heard_at = now
+        self._count = 0
+        self._is_on = False
+
+    def on_heard(self, probe_timeout_s: float, now: float, *, expects: bool) -> None:
+        """Something authentic came; ``expects`` says whether more of a transfer has to."""
+        self._heard_at = now
+        self._count = 0
+        if expects and not self._is_on:
+            self._is_on = True
+            self._timers.set(Timer.SILENCE, now + self._wait_s(probe_timeout_s))
+
+    def is_due(self, probe_timeout_s: float, now: float, *, expects: bool) -> bool:
+        """Whether to ask the peer for a sign of life: the timer fired, and nothing came."""
+        if not self._timers.expired(Timer.SILENCE, now):
+            return False
+        self._is_on = expects
+        if not expects:
+            return False
+        due = self._heard_at + self._wait_s(probe_timeout_s)
+        if due > now:
+            self._timers.set(Timer.SILENCE, due)
+            return False
+        self._count += 1
+        self._timers.set(Timer.SILENCE, now + self._wait_s(probe_timeout_s))
+        return True
+
+    def _wait_s(self, probe_timeout_s: float) -> float:
+        wait = max(_LEAST_S, _PROBE_TIMEOUTS * probe_timeout_s) * (1 << min(self._count, _MAX_DOUBLINGS))
+        return min(wait, self._most_s)
