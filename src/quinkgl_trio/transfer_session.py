@@ -27,6 +27,9 @@ TICK_S: Final = 0.25
 """How often progress is shown and what waits is tried again."""
 
 _KEEPALIVE_S: Final = 2.5
+_HANDSHAKE_TIMEOUT_S: Final = 0.5
+_HANDSHAKE_TRIES: Final = 3
+"""Few and soon: a receiver goes on trying all the same, and a sender that comes back is found quickly."""
 _SECRET_BYTES: Final = 1024
 
 
@@ -36,6 +39,8 @@ def endpoint_config(keylog: KeyLog | None) -> EndpointConfig:
         parameters=TransportParameters(idle_timeout_s=IDLE_TIMEOUT_S),
         connection=ConnectionConfig(keepalive_s=_KEEPALIVE_S),
         objects=ObjectConfig(object_bytes=HARD.object_bytes),
+        handshake_timeout_s=_HANDSHAKE_TIMEOUT_S,
+        handshake_tries=_HANDSHAKE_TRIES,
         keylog=keylog,
     )
 

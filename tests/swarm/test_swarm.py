@@ -266,6 +266,30 @@ def test_the_newest_update_waits_for_a_slow_transfer_and_replaces_what_waited():
     assert [update.header.root for update in updates_of(net.members[0])] == [roots[0], roots[2]]
 
 
+@pytest.mark.parametrize("publish_again", [False, True])
+def test_an_update_that_broke_off_goes_on_when_the_peer_comes_back(publish_again):
+    """It asks only for what it lacks; what is no longer the newest is not offered again."""
+    net = pair(seed=15, link=Link(delay_s=0.02, rate=100_000), config=QUICK)
+    body = random.Random(15).randbytes(400_000)
+    root = net.publish(1, body, round=1)
+    peer = net.identity(0).peer_id
+    assert net.network.run(lambda: net.members[0].machine.stats.bytes_received > 250_000, limit_s=20)
+    net.members[0].machine.disconnect(net.identity(1).peer_id, now=net.network.now)
+    assert net.network.run(lambda: not net.members[1].machine.peers(), limit_s=20)
+    assert [event.root for event in events_of(net, 1, UpdateNotDelivered)] == [root]
+    if publish_again:
+        net.publish(1, body[::-1], round=2, targets=[])
+    before = net.members[1].machine.stats.bytes_sent
+    net.connect(0, 1)
+    arrived = net.network.run(lambda: bool(updates_of(net.members[0])), limit_s=20)
+    assert arrived is not publish_again
+    if arrived:
+        assert net.members[1].machine.stats.bytes_sent - before < 0.6 * len(body)
+        assert bytes(updates_of(net.members[0])[0].body) == body
+        assert net.network.run(lambda: bool(events_of(net, 1, UpdateDelivered)), limit_s=10)
+        assert events_of(net, 1, UpdateDelivered) == [UpdateDelivered(peer, root)]
+
+
 def test_an_update_for_a_stranger_is_reported_as_not_delivered():
     net = pair(seed=13)
     root = net.publish(1, b"x" * 10, round=1, targets=[50])

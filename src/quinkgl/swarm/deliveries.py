@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from quinkgl.swarm.events import SwarmEvent, UpdateDelivered, UpdateNotDelivered
 from quinkgl.transport import Endpoint
 from quinkgl.wire.errors import ErrorCode
+from quinkgl.wire.limits import LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,13 @@ class _Outbox:
     """What goes to one peer: the transfer under way, and the newest parcel behind it."""
 
     transfer: int | None = None
-    root: bytes = b""
+    under_way: _Parcel | None = None
     waiting: _Parcel | None = None
 
     def roots(self) -> list[bytes]:
         """Roots of the publications that this peer still needs."""
-        under_way = [] if self.transfer is None else [self.root]
-        return under_way if self.waiting is None else [*under_way, self.waiting.publication.root]
+        parcels = (self.under_way, self.waiting)
+        return [parcel.publication.root for parcel in parcels if parcel is not None]
 
 
 class Deliveries:
@@ -46,6 +47,9 @@ class Deliveries:
 
     A transfer that is under way is never given up for a newer update: on a slow path every update would be
     overtaken and none would arrive. The newest one waits instead, and replaces any that waited before.
+
+    A peer whose session ends before it has the newest publication is offered it once more when it comes back,
+    unless there is a newer one by then: it asks only for what it lacks.
     """
 
     def __init__(self, endpoint: Endpoint, events: deque[SwarmEvent]) -> None:
@@ -54,22 +58,28 @@ class Deliveries:
         self._events = events
         self._outboxes: dict[bytes, _Outbox] = {}
         self._publications: dict[bytes, Publication] = {}
+        self._newest = b""
+        self._missed: dict[bytes, _Parcel] = {}
         self.delivered = 0
 
-    def open(self, peer: bytes) -> None:
+    def open(self, peer: bytes, *, now: float) -> None:
         """Take parcels for ``peer`` from now on."""
-        self._outboxes[peer] = _Outbox()
+        outbox = self._outboxes[peer] = _Outbox(waiting=self._missed.pop(peer, None))
+        self._post(peer, outbox, now)
 
     def close(self, peer: bytes, code: int) -> None:
         """The session with ``peer`` is over; what waited for it is not delivered, for the same reason."""
         outbox = self._outboxes.pop(peer, None)
         if outbox is not None and outbox.waiting is not None:
             self._events.append(UpdateNotDelivered(peer, outbox.waiting.publication.root, code))
+            self._remember(peer, outbox.waiting)
         self.release()
 
     def publish(self, publication: Publication) -> None:
         """Keep a body for the parcels that follow; :meth:`release` lets go of those that nobody needs."""
         self._publications[publication.root] = publication
+        self._newest = publication.root
+        self._missed.clear()
 
     def send(self, peer: bytes, root: bytes, header: bytes, *, now: float) -> None:
         """Address a publication to ``peer``."""
@@ -85,28 +95,41 @@ class Deliveries:
 
     def on_delivered(self, peer: bytes, transfer: int, root: bytes, *, now: float) -> None:
         """``peer`` has the whole of a transfer."""
-        if self._finish(peer, transfer):
+        if self._finish(peer, transfer) is not None:
             self.delivered += 1
             self._events.append(UpdateDelivered(peer, root))
             self._post(peer, self._outboxes[peer], now)
 
     def on_failed(self, peer: bytes, transfer: int, root: bytes, code: int, *, now: float) -> None:
         """A transfer to ``peer`` ended without success."""
-        if self._finish(peer, transfer):
-            self._events.append(UpdateNotDelivered(peer, root, code))
+        parcel = self._finish(peer, transfer)
+        if parcel is None:
+            return
+        self._events.append(UpdateNotDelivered(peer, root, code))
+        if code == ErrorCode.E_HS_DUP or self._endpoint.address_of(peer) is None:
+            self._remember(peer, parcel)  # the session is over; what waits goes the same way in a moment
+        else:
             self._post(peer, self._outboxes[peer], now)
 
     def release(self) -> None:
         """Let go of bodies that nobody is being sent."""
         needed = [root for outbox in self._outboxes.values() for root in outbox.roots()]
+        needed += [parcel.publication.root for parcel in self._missed.values()]
         self._publications = {root: kept for root, kept in self._publications.items() if root in needed}
 
-    def _finish(self, peer: bytes, transfer: int) -> bool:
+    def _remember(self, peer: bytes, parcel: _Parcel) -> None:
+        """Keep what a peer missed for its return, if it is the newest; of few peers."""
+        if parcel.publication.root == self._newest and len(self._missed) < LIMITS.connections:
+            self._missed[peer] = parcel
+
+    def _finish(self, peer: bytes, transfer: int) -> _Parcel | None:
+        """Take the transfer that is under way out of its outbox; None where it is another."""
         outbox = self._outboxes.get(peer)
         if outbox is None or outbox.transfer != transfer:
-            return False
-        outbox.transfer = None
-        return True
+            return None
+        parcel = outbox.under_way
+        outbox.transfer = outbox.under_way = None
+        return parcel
 
     def _post(self, peer: bytes, outbox: _Outbox, now: float) -> None:
         """Offer what waits, unless a transfer is under way."""
@@ -115,11 +138,12 @@ class Deliveries:
             return
         parcel, outbox.waiting = outbox.waiting, None
         publication = parcel.publication
-        outbox.root = publication.root
+        outbox.under_way = parcel
         outbox.transfer = self._endpoint.offer_object(
             peer, publication.root, publication.leaves, parcel.header, publication.body, now=now
         )
         if outbox.transfer is None:
+            outbox.under_way = None
             gone = self._endpoint.address_of(peer) is None
             code = ErrorCode.GONE if gone else ErrorCode.E_BUSY
             self._events.append(UpdateNotDelivered(peer, publication.root, code))

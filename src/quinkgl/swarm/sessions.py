@@ -195,7 +195,6 @@ class Sessions:
 
     def _on_agreed(self, peer: bytes, neighbour: Neighbour, now: float) -> None:
         neighbour.connected = True
-        self._deliveries.open(peer)
         self._fingerprints.open(peer, now=now)
         self._membership.peer_connected(peer, neighbour.record or None, now=now)
         self._gossip.peer_connected(peer, now=now)
@@ -203,6 +202,8 @@ class Sessions:
         self._events.append(PeerConnected(peer, neighbour.address, neighbour.incoming))
         if self._gossip.is_barred(peer):
             self._endpoint.disconnect(peer, ErrorCode.E_EQUIVOCATION, "two updates for one round", now=now)
+        else:
+            self._deliveries.open(peer, now=now)
 
     def _on_refused(self, peer: bytes, neighbour: Neighbour, event: ManifestRefused, now: float) -> None:
         reason = f"{event.field}: {event.reason}" if event.field else event.reason
