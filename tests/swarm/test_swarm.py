@@ -269,7 +269,7 @@ def test_the_newest_update_waits_for_a_slow_transfer_and_replaces_what_waited():
 @pytest.mark.parametrize("publish_again", [False, True])
 def test_an_update_that_broke_off_goes_on_when_the_peer_comes_back(publish_again):
     """It asks only for what it lacks; what is no longer the newest is not offered again."""
-    net = pair(seed=15, link=Link(delay_s=0.02, rate=100_000), config=QUICK)
+    net = pair(seed=15, link=Link(delay_s=0.02, rate=100_000, mtu=1500), config=QUICK)
     body = random.Random(15).randbytes(400_000)
     root = net.publish(1, body, round=1)
     peer = net.identity(0).peer_id

@@ -500,7 +500,7 @@ def test_the_newest_is_sent_first_and_the_older_one_goes_on():
 
 
 def test_an_endpoint_goes_on_with_another_holder_when_the_first_one_dies():
-    pair = Pair(link=Link(delay_s=0.01, rate=1e6))
+    pair = Pair(link=Link(delay_s=0.01, rate=1e6, mtu=1500))
     body = random.Random(5).randbytes(600_000)
     leaves = leaf_hashes(body)
     root = merkle_root(leaves)
@@ -538,7 +538,7 @@ def test_an_endpoint_goes_on_with_another_holder_when_the_first_one_dies():
 
 
 def test_an_endpoint_lets_go_of_what_it_kept():
-    pair = Pair(link=Link(delay_s=0.01, rate=1e6))
+    pair = Pair(link=Link(delay_s=0.01, rate=1e6, mtu=1500))
     body = random.Random(5).randbytes(600_000)
     leaves = leaf_hashes(body)
     offer_of_a = (merkle_root(leaves), b"".join(leaves), b"", memoryview(body))
