@@ -25,7 +25,11 @@ def make_paths(stock: int = 3) -> tuple[Paths, RemoteIds]:
 
 
 def heard(paths: Paths, number: int, source, size: int = 100, now: float = 0.0) -> None:
-    paths.on_newest(number, size, source, now, TIMEOUT_S)
+    if source == paths.current.address:
+        paths.current.heard_number = number
+        paths.current.heard_at = now
+    else:
+        paths.on_elsewhere(number, size, source, now, TIMEOUT_S)
 
 
 def challenge_of(packet) -> bytes:

@@ -23,30 +23,20 @@ from quinkgl.transport.connection_events import (
     Moved,
 )
 from quinkgl.transport.connection_ids import ConnectionId, LocalIds, RemoteIds
-from quinkgl.transport.contents import (
-    AckSent,
-    Contents,
-    MaxControlSent,
-    MaxDataSent,
-    NewCidSent,
-    RetireCidSent,
-)
-from quinkgl.transport.control_stream import ControlPiece
+from quinkgl.transport.flow import PROBES, Flow
 from quinkgl.transport.frame_packets import FramePackets
 from quinkgl.transport.handshake import Session
 from quinkgl.transport.key_schedule import KeyLog, KeySchedule
-from quinkgl.transport.object_sender import Chunk
 from quinkgl.transport.objects import ObjectExchange
-from quinkgl.transport.pacer import Pacer
+from quinkgl.transport.owners import ContentOwners
 from quinkgl.transport.path_mtu import PathMtu
 from quinkgl.transport.paths import PathChange, Paths
 from quinkgl.transport.reassembly import Reassembly
 from quinkgl.transport.received import ReceivedPackets
-from quinkgl.transport.recovery import LossRecovery, RunPart, spans
 from quinkgl.transport.scratch import Scratch
 from quinkgl.transport.silence import SilenceWatch
 from quinkgl.transport.sinks import ObjectSink
-from quinkgl.transport.staging import Staging, run_packets_of
+from quinkgl.transport.staging import Staging
 from quinkgl.transport.stats import EndpointStats
 from quinkgl.transport.timers import Timer, TimerTable
 from quinkgl.wire.addresses import Address
@@ -80,8 +70,6 @@ if TYPE_CHECKING:
     import random
 
 _SHORT_FORM = 0x40
-_PROBES = 2
-"""RFC 9002 6.2.4: two packets a probe time-out, so that one more loss does not double the wait."""
 _FINISH_LIFETIME_S = 2 * LIMITS.half_open_lifetime_s
 """How long an initiator waits for the first packet of its session."""
 _LOSS_TIMERS = 2
@@ -142,25 +130,31 @@ class Connection:
         self.local_ids = LocalIds(ConnectionId(0, local_id, b""), issue_id)
         self.remote_ids = RemoteIds(ConnectionId(0, remote_id, session.parameters.reset_token))
         self._paths = Paths(address, self.remote_ids, rng.randbytes, now)
-        self._new_controller = new_controller
         self.incoming = incoming
         self.established_at = now
         self._stats = stats
         self._staging = staging
         self._scratch = scratch
-        self._run_packets = config.run_packets
-        self._config = config
-        self._mtu = self._new_mtu()
+        self._timers = TimerTable()
         self._idle_timeout_s = min(idle_timeout_s, session.parameters.idle_timeout_s)
         self._keepalive_s = min(config.keepalive_s, self._idle_timeout_s / _KEEPALIVES_PER_IDLE_TIMEOUT)
         self._max_ack_delay_s = max_ack_delay_s
         self._first_byte = _SHORT_FORM | grease
-        self._recovery: LossRecovery[Contents] = LossRecovery(
-            new_controller(self.datagram_bytes), max_ack_delay_s=session.parameters.max_ack_delay_s, rng=rng
+        most = session.parameters.max_datagram_bytes
+        self._flow = Flow(
+            make_mtu=lambda: PathMtu.within(
+                most, config.datagram_bytes, config.max_datagram_bytes, discovery=config.mtu_discovery
+            ),
+            new_controller=new_controller,
+            max_ack_delay_s=session.parameters.max_ack_delay_s,
+            run_packets=config.run_packets,
+            timers=self._timers,
+            stats=stats,
+            rng=rng,
         )
+        self._recovery = self._flow.recovery
         if handshake_rtt_s is not None:
             self._recovery.rtt.sample(handshake_rtt_s, 0.0)
-        self._pacer = Pacer(self.datagram_bytes)
         self._received = ReceivedPackets()
         self._keys = KeySchedule(
             send=session.send_keys,
@@ -170,7 +164,7 @@ class Connection:
             post_quantum=post_quantum,
             source=source,
             limits=config.keys,
-            probe_timeout=lambda: self._probe_timeout_s,
+            probe_timeout=lambda: self._flow.probe_timeout_s,
             now=now,
             log=keylog,
             send_id=remote_id,
@@ -179,7 +173,9 @@ class Connection:
         self._reader = ControlReader()
         self.objects = ObjectExchange(reassembly, session.peer_id)
         self._frames = FramePackets(self._received, self.objects, self.local_ids, self.remote_ids)
-        self._timers = TimerTable()
+        self._owners = ContentOwners(
+            self._frames, self.objects, self._received, self.local_ids, self.remote_ids
+        )
         self._silence = SilenceWatch(self._timers, self._keepalive_s, now)
         self._closing = Closing(self._timers, stats, close_timeout_s=config.close_timeout_s)
         self._events: deque[ConnectionEvent] = deque()
@@ -190,7 +186,6 @@ class Connection:
         self._frames.ping_due = incoming
         if incoming:
             self.local_ids.supply()
-        self._probes_due = 0
         # A responder that lost message 3 forgets the handshake; waiting on would be for nothing.
         first_wait_s = self._idle_timeout_s if incoming else min(self._idle_timeout_s, _FINISH_LIFETIME_S)
         self._timers.set(Timer.IDLE, now + first_wait_s)
@@ -236,7 +231,7 @@ class Connection:
     @property
     def datagram_bytes(self) -> int:
         """The largest datagram that is sent now; path MTU discovery changes it."""
-        return self._mtu.datagram_bytes
+        return self._flow.mtu.datagram_bytes
 
     @property
     def rtt_s(self) -> float:
@@ -342,7 +337,7 @@ class Connection:
             self._finish_due = True
         if timers.expired(Timer.KEEPALIVE, now):
             self._frames.ping_due = True
-        if self._silence.is_due(self._probe_timeout_s, now, expects=self.objects.expects_chunks):
+        if self._silence.is_due(self._flow.probe_timeout_s, now, expects=self.objects.expects_chunks):
             self._frames.ping_due = True
         timers.expired(Timer.PACING, now)
         self.objects.handle_timer(now=now)
@@ -370,7 +365,7 @@ class Connection:
 
     def next_datagram(self, now: float) -> Outgoing | None:
         """Build the next datagram or run, None when there is nothing to say or it must wait."""
-        close_frame = self._closing.next_frame(self._probe_timeout_s, now)
+        close_frame = self._closing.next_frame(self._flow.probe_timeout_s, now)
         if close_frame is not None:
             return Outgoing(self._seal(close_frame, now))
         if self.state is not ConnectionState.OPEN:
@@ -378,7 +373,7 @@ class Connection:
         if self._finish_due and self._finish is not None:
             self._finish_due = False
             self._finish_tries += 1
-            delay = min(self._probe_timeout_s, LIMITS.handshake_timeout_s) * 2 ** min(
+            delay = min(self._flow.probe_timeout_s, LIMITS.handshake_timeout_s) * 2 ** min(
                 self._finish_tries - 1, 6
             )
             self._timers.set(Timer.FINISH, now + delay)
@@ -473,35 +468,27 @@ class Connection:
             self._finish_due = False
             self._timers.stop(Timer.FINISH)
             self.local_ids.supply()
-        self._silence.on_heard(self._probe_timeout_s, now, expects=self.objects.expects_chunks)
+        self._silence.on_heard(now)
+        if not self._silence.is_on and self.objects.expects_chunks:
+            self._silence.begin(self._flow.probe_timeout_s, now)
 
     def _on_newest(self, number: int, size: int, source: Address, now: float) -> None:
         """The highest packet number so far tells where the peer is now."""
-        self._paths.on_newest(number, size, source, now, self._probe_timeout_s)
+        path = self._paths.current
+        if source == path.address:
+            path.heard_number = number
+            path.heard_at = now
+        else:
+            self._paths.on_elsewhere(number, size, source, now, self._flow.probe_timeout_s)
 
     def _on_path_changed(self, change: PathChange) -> None:
         """The peer answered at another address: everything goes there from now on (RFC 9000 section 9)."""
         self._stats.paths_validated += 1
         self.address = change.address
         self.remote_id = self._paths.current.connection_id.id
-        if change.is_new_host:
-            self._mtu = self._new_mtu()
-            self._recovery.on_new_path(self._new_controller(self.datagram_bytes))
-            self._pacer = Pacer(self.datagram_bytes)
-        self._recovery.probe_count = 0
+        self._flow.on_new_path(is_new_host=change.is_new_host)
         self._send_probes()
         self._events.append(Moved(change.address))
-
-    def _new_mtu(self) -> PathMtu:
-        config = self._config
-        cap = min(config.max_datagram_bytes, self.session.parameters.max_datagram_bytes)
-        start = min(config.datagram_bytes, self.session.parameters.max_datagram_bytes)
-        return PathMtu(start=start, cap=max(start, cap), discovery=config.mtu_discovery)
-
-    def _on_mtu_changed(self) -> None:
-        """Everything that is built from now on has the new size."""
-        self._recovery.controller.set_datagram_bytes(self.datagram_bytes)
-        self._pacer.set_datagram_bytes(self.datagram_bytes)
 
     def _on_path_given_up(self, now: float) -> None:
         """A candidate did not answer; a session whose own path is as dead as an idle one has none left."""
@@ -520,16 +507,11 @@ class Connection:
             self._frames.ping_due = True
 
     def _on_ack_untrusted(self, ack: Ack, now: float) -> None:
-        result = self._recovery.on_ack_untrusted(ack.ranges, ack.delay_s, now)
+        result = self._flow.on_ack_untrusted(ack.ranges, ack.delay_s, now)
         for part in result.acknowledged:
-            self._on_acknowledged(part.contents)
-        if self._mtu.is_suspicious:
-            for part in result.acknowledged:
-                self._mtu.on_packet_acknowledged(part.run.size)
-        if self._mtu.is_waiting and self._mtu.on_ranges_acknowledged(ack.ranges):
-            self._stats.mtu_raised += 1
-            self._on_mtu_changed()
-        self._on_lost(result.lost, now)
+            self._owners.on_acknowledged(part.contents)
+        for part in result.lost:
+            self._owners.send_again(part)
         self._keys.on_acknowledged(ack.ranges[0][1], now)
         self._keys.on_stream_acknowledged(self._frames.control_out.acknowledged, now)
 
@@ -554,58 +536,18 @@ class Connection:
                 self._events.append(ControlMessage(channel, message))
         self._frames.on_control_read()
 
-    def _on_lost(self, lost: list[RunPart[Contents]], now: float) -> None:
-        for part in lost:
-            self._stats.packets_lost += part.mask.bit_count()
-            self._send_again(part)
-        if lost and self._mtu.on_packets_lost(min(part.smallest_bytes for part in lost), now):
-            self._stats.mtu_black_holes += 1
-            self._on_mtu_changed()
-
-    def _on_acknowledged(self, contents: Contents) -> None:
-        """Tell the part that a packet's contents came from that they arrived."""
-        for content in contents:
-            match content:
-                case ControlPiece():
-                    self._frames.control_out.on_acknowledged(content)
-                case AckSent(largest):
-                    self._received.on_ack_acknowledged(largest)
-                case _:
-                    pass
-
-    def _send_again(self, part: RunPart[Contents]) -> None:
-        """Give a lost packet's contents back to the part that they came from."""
-        for content in part.contents:
-            match content:
-                case Chunk(transfer, start, stop):
-                    step = part.run.size - BULK_OVERHEAD_BYTES
-                    for low, high in spans(part.mask):
-                        lost = Chunk(transfer, start + low * step, min(stop, start + high * step))
-                        self.objects.on_chunk_lost(lost)
-                case ControlPiece():
-                    self._frames.control_out.on_lost(content)
-                case MaxControlSent():
-                    self._frames.max_control_due = True
-                case MaxDataSent(transfer):
-                    self.objects.on_credit_lost(transfer)
-                case NewCidSent(entry):
-                    self.local_ids.on_lost(entry)
-                case RetireCidSent(sequence):
-                    self.remote_ids.on_lost(sequence)
-                case AckSent():
-                    pass  # later ACKs tell the same and more
-
     def _on_loss_timer(self, now: float) -> None:
-        lost = self._recovery.on_timeout(now)
-        self._on_lost(lost, now)
+        lost = self._flow.on_timeout(now)
+        for part in lost:
+            self._owners.send_again(part)
         if not lost:
             self._send_probes()
 
     def _send_probes(self) -> None:
         """Probes carry the oldest contents again, so that they help if all in flight was lost."""
-        for part in self._recovery.oldest(_PROBES):
-            self._send_again(part)
-        self._probes_due = _PROBES
+        for part in self._recovery.oldest(PROBES):
+            self._owners.send_again(part)
+        self._flow.probes_due = PROBES
 
     def _collect(self) -> None:
         """Translate the object exchange's events, in order with the messages around them."""
@@ -620,11 +562,11 @@ class Connection:
         if self._keys.application_allowed:
             frames.release()
             frames.move_object_messages()
-        probing = self._probes_due > 0
-        elicit = frames.wants_to_elicit(now, probing=probing) and self._may_send(now)
+        probing = self._flow.probes_due > 0
+        elicit = frames.wants_to_elicit(now, probing=probing) and self._flow.may_send(now)
         if not elicit and not frames.is_ack_due(now):
             return None
-        room = self._next_size - SHORT_OVERHEAD_BYTES
+        room = self._flow.next_size - SHORT_OVERHEAD_BYTES
         payload, contents = frames.payload(room, now, elicit=elicit)
         packet = self._seal(payload, now)
         if elicit:
@@ -633,11 +575,11 @@ class Connection:
         return Outgoing(packet)
 
     def _next_bulk(self, now: float) -> Outgoing | None:
-        if not (self.objects.has_chunk and self._may_send(now)):
+        if not (self.objects.has_chunk and self._flow.may_send(now)):
             return None
-        size = self._next_size
+        size = self._flow.next_size
         step = size - BULK_OVERHEAD_BYTES
-        taken = self.objects.next_chunk(self._sendable_packets(size) * step)
+        taken = self.objects.next_chunk(self._flow.sendable_packets(size) * step)
         if taken is None:
             return None
         chunk, body = taken
@@ -665,54 +607,17 @@ class Connection:
         self._on_sent_eliciting(len(data), now)
         return Outgoing(data, size if count > 1 else None)
 
-    @property
-    def _next_size(self) -> int:
-        """Bytes of the next datagram.
-
-        The first of two probes has the size that the path is known to carry: when large datagrams vanish,
-        its acknowledgement shows that the others are lost.
-        """
-        return self._mtu.smallest_bytes if self._probes_due >= _PROBES else self.datagram_bytes
-
     def _next_mtu_probe(self, now: float) -> Outgoing | None:
-        """Build a probe for a larger datagram, while there is bulk data that would profit.
-
-        Recovery never hears of it: its loss is no sign of congestion (RFC 8899 section 3).
-        """
-        if self._probes_due or not self.objects.has_chunk or not self._may_send(now):
-            return None
-        size = self._mtu.probe_due(now)
-        if size is None or size > self._recovery.controller.window:
+        """Build a probe for a larger datagram, while there is bulk data that would profit."""
+        size = self._flow.mtu_probe_due(now) if self.objects.has_chunk else None
+        if size is None:
             return None
         packet = self._seal(PING + bytes(size - SHORT_OVERHEAD_BYTES - len(PING)), now)
-        self._mtu.on_probe_sent(self._recovery.next_number - 1, size, now, self._probe_timeout_s)
-        self._pacer.on_sent(size)
+        self._flow.on_mtu_probe_sent(size, now)
         return Outgoing(packet)
 
-    def _sendable_packets(self, size: int) -> int:
-        """How many full datagrams may leave as one run, given that one may."""
-        if self._probes_due > 0:
-            return 1
-        window = self._recovery.controller.window - self._recovery.bytes_in_flight
-        burst = self._pacer.burst_bytes
-        return max(1, min(self._run_packets, run_packets_of(size), window // size, -(-burst // size)))
-
-    def _may_send(self, now: float) -> bool:
-        """Congestion window and pacing; a probe passes both (RFC 9002 7.5)."""
-        if self._probes_due > 0:
-            return True
-        window = self._recovery.controller.window
-        if self._recovery.bytes_in_flight + self.datagram_bytes > window:
-            return False
-        ready = self._pacer.ready_at(now, window, self._recovery.rtt.smoothed)
-        if ready > now:
-            self._timers.set(Timer.PACING, ready)
-            return False
-        return True
-
     def _on_sent_eliciting(self, size: int, now: float) -> None:
-        self._probes_due = max(0, self._probes_due - 1)
-        self._pacer.on_sent(size)
+        self._flow.on_sent(size)
         self._timers.set(Timer.KEEPALIVE, now + self._keepalive_s)
 
     def _seal(self, payload: bytes, now: float, connection_id: bytes | None = None) -> bytes:
@@ -731,12 +636,9 @@ class Connection:
 
     def _end(self, code: int, reason: str, *, by_remote: bool, now: float) -> None:
         self._leave_open(code, reason, by_remote=by_remote, now=now)
-        self._closing.begin(code, reason, by_remote=by_remote, probe_timeout_s=self._probe_timeout_s, now=now)
-
-    @property
-    def _probe_timeout_s(self) -> float:
-        """One probe time-out without back-off."""
-        return self._recovery.rtt.probe_timeout(self._recovery.max_ack_delay_s)
+        self._closing.begin(
+            code, reason, by_remote=by_remote, probe_timeout_s=self._flow.probe_timeout_s, now=now
+        )
 
     def _finish_silently(self, code: int, reason: str, now: float) -> None:
         self._leave_open(code, reason, by_remote=False, now=now)

@@ -56,6 +56,12 @@ class PathMtu:
         self._again_at = 0.0
         self._bursts = 0
 
+    @classmethod
+    def within(cls, peer_most: int, start: int, most: int, *, discovery: bool) -> PathMtu:
+        """Begin at ``start`` or at what the peer takes, where that is less; end at the least bound."""
+        start = min(start, peer_most)
+        return cls(start=start, cap=max(start, min(most, peer_most)), discovery=discovery)
+
     @property
     def smallest_bytes(self) -> int:
         """The size that the path is known to carry."""

@@ -133,15 +133,12 @@ class Paths:
 
     # Input
 
-    def on_newest(self, number: int, size: int, source: Address, now: float, timeout_s: float) -> None:
-        """Take note of where an authentic packet with the highest number so far came from.
+    def on_elsewhere(self, number: int, size: int, source: Address, now: float, timeout_s: float) -> None:
+        """Take note that an authentic packet with the highest number so far came from another address.
 
-        ``timeout_s`` is how long an answer may take: the probe time-out.
+        One from the current address is noted in ``current`` directly. ``timeout_s`` is how long an answer may
+        take: the probe time-out.
         """
-        if source == self.current.address:
-            self.current.heard_number = number
-            self.current.heard_at = now
-            return
         path = next((path for path in self._candidates if path.address == source), None)
         if path is None:
             path = self._add(source, number, now, timeout_s)

@@ -20,7 +20,7 @@ class SilenceWatch:
     It is looked at when it is due, not moved with each packet.
     """
 
-    __slots__ = ("_count", "_heard_at", "_is_on", "_most_s", "_timers")
+    __slots__ = ("_count", "_heard_at", "_most_s", "_timers", "is_on")
 
     def __init__(self, timers: TimerTable, most_s: float, now: float) -> None:
         """``most_s`` is the keepalive interval, which shows where we are anyway."""
@@ -28,21 +28,23 @@ class SilenceWatch:
         self._most_s = most_s
         self._heard_at = now
         self._count = 0
-        self._is_on = False
+        self.is_on = False
 
-    def on_heard(self, probe_timeout_s: float, now: float, *, expects: bool) -> None:
-        """Something authentic came; ``expects`` says whether more of a transfer has to."""
+    def on_heard(self, now: float) -> None:
+        """Something authentic came."""
         self._heard_at = now
         self._count = 0
-        if expects and not self._is_on:
-            self._is_on = True
-            self._timers.set(Timer.SILENCE, now + self._wait_s(probe_timeout_s))
+
+    def begin(self, probe_timeout_s: float, now: float) -> None:
+        """More of a transfer has to come: watch."""
+        self.is_on = True
+        self._timers.set(Timer.SILENCE, now + self._wait_s(probe_timeout_s))
 
     def is_due(self, probe_timeout_s: float, now: float, *, expects: bool) -> bool:
         """Whether to ask the peer for a sign of life: the timer fired, and nothing came."""
         if not self._timers.expired(Timer.SILENCE, now):
             return False
-        self._is_on = expects
+        self.is_on = expects
         if not expects:
             return False
         due = self._heard_at + self._wait_s(probe_timeout_s)
