@@ -10,15 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quinkgl.testing.endpoints import A, B, Pair, make_endpoint, make_identity
+from quinkgl.testing.endpoints import A, B, Dialogue, Pair, make_endpoint, make_identity
 from quinkgl.testing.endpoints import events_of as node_events
 from quinkgl.testing.network import Link, Node
-from quinkgl.transport import ObjectArrived, OfferReceived
+from quinkgl.transport import EndpointConfig, ObjectArrived, OfferReceived, TransferFailed
 from quinkgl.transport.object_events import ObjectDelivered, ObjectFailed, ObjectOffered, ObjectReceived
 from quinkgl.transport.objects import ObjectExchange
 from quinkgl.transport.reassembly import ObjectConfig, Reassembly
 from quinkgl.transport.sinks import MemorySink
+from quinkgl.wire.control import Channel, encode_control
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from quinkgl.wire.frames import PING, encode_control_frame
 from quinkgl.wire.limits import LIMITS
 from quinkgl.wire.merkle import LEAF_BYTES, leaf_hashes, list_bytes, merkle_root
 from quinkgl.wire.messages.objects import (
@@ -557,3 +559,22 @@ def test_an_endpoint_lets_go_of_what_it_kept():
     assert pair.run(lambda: pair.b.machine.deadline_reason == "partial", limit_s=10.0)
     pair.run(limit_s=LIMITS.partial_keep_s + 1)
     assert pair.b.machine.deadline() is None
+
+
+def test_a_session_ends_a_transfer_that_stands_still_in_time():
+    """The peer is alive, and says so; its object does not come."""
+    stall_s = 20.0
+    table = Dialogue(config=EndpointConfig(objects=replace(CONFIG, transfer_stall_s=stall_s)))
+    message = encode_control(Channel.OBJECTS, encode_object_message(Offer(0, ROOT, len(BODY), b"")))
+    table.deliver(table.peer.seal(encode_control_frame(0, message)))
+    assert table.command("accept_object", table.peer.peer_id, 0)
+    begun = table.now
+    failed: list[Any] = []
+    while not failed:
+        table.wait(1.0)
+        table.deliver(table.peer.seal(table.peer.acknowledge(), PING))
+        failed = table.events_of(TransferFailed)
+        assert table.now - begun < 2 * stall_s
+    assert [(event.code, event.outgoing) for event in failed] == [(ErrorCode.TOO_SLOW, False)]
+    assert table.now - begun >= stall_s
+    assert table.endpoint.peers() == (table.peer.peer_id,)
