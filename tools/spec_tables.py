@@ -100,6 +100,7 @@ LIMIT_GROUPS: dict[str, tuple[str, ...]] = {
         "offer_burst",
         "authors",
         "equivocation_proofs",
+        "update_objects",
         "proofs_burst",
         "proofs_interval_s",
     ),

@@ -25,6 +25,7 @@ from quinkgl.wire.messages.fingerprint import (
 from quinkgl.wire.messages.gossip import (
     Proof,
     UpdateHeader,
+    UpdateObject,
     encode_gossip_message,
     encode_update_header,
 )
@@ -214,7 +215,8 @@ def test_the_gossip_schema_has_the_codec_s_keys() -> None:
     required, optional = schema["update-header"]
     header = UpdateHeader(bytes(32), bytes(32), 0, bytes(32), 1, 1, 0, 0, bytes(16), 0)
     assert keys(encode_update_header(header)) == required
-    assert keys(encode_update_header(dataclasses.replace(header, base=bytes(32)))) == required | optional
+    more = dataclasses.replace(header, base=bytes(32), objects=(UpdateObject(bytes([1]) * 32, 1, 1, ""),))
+    assert keys(encode_update_header(more)) == required | optional
 
 
 def test_the_exchange_schema_has_the_codec_s_keys() -> None:

@@ -42,6 +42,7 @@ from quinkgl.wire.limits import CONSTANTS, LIMITS, Limits
 from quinkgl.wire.messages.gossip import (
     Proof,
     UpdateHeader,
+    UpdateObject,
     decode_gossip_message_untrusted,
     encode_gossip_message,
 )
@@ -70,6 +71,7 @@ _SIZE = Refusal(ErrorCode.E_OBJ_SIZE, "offer_size")
 _DUPLICATE = Refusal(ErrorCode.NOT_WANTED, "offer_duplicate")
 _SUPERSEDED = Refusal(ErrorCode.SUPERSEDED, "offer_superseded")
 _STALE = Refusal(ErrorCode.E_RND_STALE, "transfer_stale")
+_INCOMPLETE = Refusal(ErrorCode.GONE, "update_incomplete")
 _BUSY = Refusal(ErrorCode.E_BUSY, "offer_busy")
 
 _GIVEN_UP = {
@@ -188,6 +190,7 @@ class Gossip(Machine[GossipEvent]):
         params: Mapping[int, Any] | None = None,
         metadata: Mapping[int, Any] | None = None,
         base: bytes | None = None,
+        objects: Sequence[UpdateObject] = (),
         targets: Sequence[PeerId],
         now: float,
     ) -> UpdateHeader:
@@ -197,8 +200,9 @@ class Gossip(Machine[GossipEvent]):
         :class:`UpdateHeader`. Returns the header. LocalProtocolError for a field outside its bounds, or a
         header that is too long.
         """
-        if size > self._max_object_bytes:
-            raise misuse(f"an update of {size} bytes; at most {self._max_object_bytes} may be sent")
+        for part in (size, *(item.size for item in objects)):
+            if part > self._max_object_bytes:
+                raise misuse(f"an object of {part} bytes; at most {self._max_object_bytes} may be sent")
         for target in targets:
             self._check_peer(target)
         draft = self._publisher.draft(
@@ -210,6 +214,7 @@ class Gossip(Machine[GossipEvent]):
             params={} if params is None else params,
             metadata={} if metadata is None else metadata,
             base=base,
+            objects=tuple(objects),
             now=max(now, self._now),
         )
         self._advance(now)
@@ -255,13 +260,17 @@ class Gossip(Machine[GossipEvent]):
         if author is None or not author.connected:
             self._refuse(peer, transfer, _NOT_CONNECTED)
             return
+        pending = author.pending
+        if pending is not None and pending.encoded == header:
+            self._take_part(peer, pending, transfer, root, size)
+            return
         found: UpdateHeader | Refusal | None = self._judge_sender(author, now)
         if found is None:
             found = read_header(header, peer=peer, swarm_id=self.swarm_id, root=root, size=size)
         if isinstance(found, UpdateHeader):
             refusal = self._judge(author, found, header, now)
             if refusal is None:
-                self._accept(peer, author, transfer, found)
+                self._accept(peer, author, transfer, root, Pending(header, found, self.round))
                 return
             found = refusal
         self._refuse(peer, transfer, found)
@@ -272,8 +281,13 @@ class Gossip(Machine[GossipEvent]):
         self._advance(now)
         author = self._authors.get(peer)
         pending = None if author is None else author.pending
-        if author is None or pending is None or pending.transfer != transfer:
+        root = None if pending is None else pending.root_of(transfer)
+        if author is None or pending is None or root is None:
             self.stats.drop("transfer_unknown")
+            return
+        del pending.transfers[root]
+        pending.arrived[root] = memoryview(body)
+        if not pending.is_whole:
             return
         self._apply(peer, author, Input.RECEIVED)
         author.last = pending.header.position
@@ -283,15 +297,21 @@ class Gossip(Machine[GossipEvent]):
             self.stats.drop(_STALE.reason)
             return
         self.stats.updates_received += 1
-        self._emit(UpdateReceived(peer, pending.header, memoryview(body), staleness))
+        body, *others = (pending.arrived[root] for root in pending.header.parts)
+        self._emit(UpdateReceived(peer, pending.header, body, staleness, tuple(others)))
 
     @exclusive
     def object_failed(self, peer: PeerId, transfer: int, code: int, *, now: float) -> None:
         """Say that the body of an offer will not come; ``code`` says why. The author may offer it again."""
         self._advance(now)
         author = self._authors.get(peer)
-        if author is not None and author.pending is not None and author.pending.transfer == transfer:
+        if author is None or author.pending is None:
+            return
+        root = author.pending.root_of(transfer)
+        if root is not None:
             self.stats.drop("transfer_too_slow" if code == ErrorCode.TOO_SLOW else "transfer_failed")
+            del author.pending.transfers[root]
+            self._refuse_parts(peer, author.pending, _INCOMPLETE)
             self._apply(peer, author, Input.FAILED)
 
     @exclusive
@@ -388,7 +408,10 @@ class Gossip(Machine[GossipEvent]):
             "authors": (len(self._authors), self._most_authors()),
             "headers": (max((len(a.headers) for a in self._authors.values()), default=0), HEADERS_KEPT),
             "pending": (len(pending), self._limits.transfers_global),
-            "pending_bytes": (sum(p.header.size for p in pending), self._limits.reassembly_global_bytes),
+            "pending_bytes": (
+                sum(p.header.total_bytes for p in pending),
+                self._limits.reassembly_global_bytes,
+            ),
             "seen": (len(self._seen), self._limits.seen_roots),
             "barred": (len(self._convicts), self._limits.equivocation_proofs),
         }
@@ -408,7 +431,7 @@ class Gossip(Machine[GossipEvent]):
         """Judge a header that its author signed; what passes is the author's newest."""
         if self._is_equivocation(author, header, encoded):
             return _EQUIVOCATION
-        if header.size > self._max_object_bytes:
+        if max(header.parts.values()) > self._max_object_bytes:
             return _SIZE
         if header.root in self._seen:
             return _DUPLICATE
@@ -435,8 +458,8 @@ class Gossip(Machine[GossipEvent]):
         others = [pending for pending in self._pending() if pending is not author.pending]
         if len(others) >= self._limits.transfers_global:
             return _BUSY
-        on_the_way = sum(pending.header.size for pending in others)
-        return _BUSY if on_the_way + header.size > self._limits.reassembly_global_bytes else None
+        on_the_way = sum(pending.header.total_bytes for pending in others)
+        return _BUSY if on_the_way + header.total_bytes > self._limits.reassembly_global_bytes else None
 
     def _is_equivocation(self, author: Author, header: UpdateHeader, encoded: bytes) -> bool:
         """Compare a header with what its author signed before; two roots for one round convict [G-030]."""
@@ -489,15 +512,31 @@ class Gossip(Machine[GossipEvent]):
         action, author.inbox = INBOX_TABLE.step(author.inbox, event)
         given_up = _GIVEN_UP.get(action)
         if given_up is not None and author.pending is not None:
-            self._refuse(peer, author.pending.transfer, given_up)
+            self._refuse_parts(peer, author.pending, given_up)
         if action is not Action.IGNORE:
             author.pending = None
 
-    def _accept(self, peer: PeerId, author: Author, transfer: int, header: UpdateHeader) -> None:
+    def _accept(self, peer: PeerId, author: Author, transfer: int, root: bytes, pending: Pending) -> None:
         self._apply(peer, author, Input.OFFER)
-        author.pending = Pending(transfer, header, self.round)
+        author.pending = pending
+        pending.transfers[root] = transfer
         self.stats.offers_accepted += 1
         self._act(Accept(peer, transfer))
+
+    def _take_part(self, peer: PeerId, pending: Pending, transfer: int, root: bytes, size: int) -> None:
+        """Judge the offer of another object of the update that is on the way [G-044]."""
+        if not pending.expects(root, size):
+            self._refuse(peer, transfer, _DUPLICATE)
+        elif len(self._actions) + 2 > self._max_events:
+            self._refuse(peer, transfer, _BUSY)
+        else:
+            pending.transfers[root] = transfer
+            self._act(Accept(peer, transfer))
+
+    def _refuse_parts(self, peer: PeerId, pending: Pending, refusal: Refusal) -> None:
+        """Give up all that is on the way of an update, and what has arrived of it [G-045]."""
+        for transfer in pending.transfers.values():
+            self._refuse(peer, transfer, refusal)
 
     def _refuse(self, peer: PeerId, transfer: int, refusal: Refusal) -> None:
         self.stats.drop(refusal.reason)

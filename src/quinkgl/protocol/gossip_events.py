@@ -13,7 +13,10 @@ from quinkgl.wire.messages.gossip import UpdateHeader
 
 @dataclass(frozen=True, slots=True)
 class OfferOut:
-    """Offer the object ``root`` to ``peer``, with this signed header."""
+    """Offer the object ``root`` to ``peer``, with this signed header.
+
+    After it, with the same header and in any order, the further objects that the header names.
+    """
 
     peer: PeerId
     root: bytes
@@ -42,8 +45,9 @@ GossipAction: TypeAlias = OfferOut | Accept | Refuse
 
 @dataclass(frozen=True, slots=True)
 class UpdateReceived:
-    """A body came whose header was accepted; the carrier has checked it against ``header.root``.
+    """An update came whole whose header was accepted; the carrier has checked each object against its root.
 
+    ``attachments`` are its further objects, in the order of ``header.objects``.
     ``staleness`` counts the rounds that the author has published since, plus our rounds since the offer came.
     """
 
@@ -51,6 +55,7 @@ class UpdateReceived:
     header: UpdateHeader
     body: memoryview
     staleness: int
+    attachments: tuple[memoryview, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

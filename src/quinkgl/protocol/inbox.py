@@ -81,11 +81,31 @@ INBOX_TABLE: Table[Inbox, Input, Action] = Table(
 
 @dataclass(slots=True)
 class Pending:
-    """The body that is on the way from an author."""
+    """The update that is on the way from an author, whole once every part has arrived.
 
-    transfer: int
+    ``encoded`` is its signed header, ``own_round`` our round when it was accepted. ``transfers`` holds the
+    transfer of each part that is on the way, ``arrived`` the parts that are here, both by root.
+    """
+
+    encoded: bytes
     header: UpdateHeader
     own_round: int
+    transfers: dict[bytes, int] = field(default_factory=dict)
+    arrived: dict[bytes, memoryview] = field(default_factory=dict)
+
+    def root_of(self, transfer: int) -> bytes | None:
+        """Return which part a transfer brings, None where it brings none."""
+        return next((root for root, number in self.transfers.items() if number == transfer), None)
+
+    def expects(self, root: bytes, size: int) -> bool:
+        """Whether a part is missing, and not on the way yet."""
+        missing = root not in self.transfers and root not in self.arrived
+        return missing and self.header.parts.get(root) == size
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every part is here."""
+        return len(self.arrived) == len(self.header.parts)
 
 
 @dataclass(slots=True)

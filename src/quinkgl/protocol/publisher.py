@@ -14,7 +14,7 @@ from quinkgl.crypto.cose import sign1
 from quinkgl.crypto.identity import Identity
 from quinkgl.protocol.machine import check_unix, misuse
 from quinkgl.protocol.update_gate import DOMAIN
-from quinkgl.wire.messages.gossip import NONCE_BYTES, UpdateHeader, encode_update_header
+from quinkgl.wire.messages.gossip import NONCE_BYTES, UpdateHeader, UpdateObject, encode_update_header
 
 if TYPE_CHECKING:
     import random
@@ -60,6 +60,7 @@ class Publisher:
         params: Mapping[int, Any],
         metadata: Mapping[int, Any],
         base: bytes | None,
+        objects: tuple[UpdateObject, ...],
         now: float,
     ) -> UpdateHeader:
         """Return a header without its nonce; nothing changes.
@@ -83,6 +84,7 @@ class Publisher:
             params=params,
             metadata=metadata,
             base=base,
+            objects=objects,
         )
         encode_update_header(header)
         return header

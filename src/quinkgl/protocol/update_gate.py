@@ -41,7 +41,7 @@ def read_header(
     """Return the header in an offer of ``peer``, or why it cannot be believed.
 
     The signature, which costs most, is looked at last. The header must be for this swarm, by the peer that
-    offers it, and about the object ``root`` of ``size`` bytes [G-010 to G-014].
+    offers it, and name the object ``root`` of ``size`` bytes [G-010 to G-014].
     """
     try:
         envelope = decode_sign1_untrusted(encoded, max_bytes=LIMITS.header_bytes, where="update header")
@@ -52,7 +52,7 @@ def read_header(
         return _FOREIGN_SWARM
     if header.author != peer:
         return _FOREIGN_AUTHOR
-    if header.root != root or header.size != size:
+    if header.parts.get(root) != size:
         return _MISMATCH
     try:
         verify_sign1_untrusted(envelope, DOMAIN, header.author, code=ErrorCode.E_UPD_HEADER)

@@ -18,6 +18,7 @@ from quinkgl.protocol.exchange import (
     SaveWanted,
 )
 from quinkgl.swarm.events import (
+    Attachment,
     Capabilities,
     ConnectFailed,
     FingerprintNotReceived,
@@ -46,6 +47,7 @@ from quinkgl.swarm.swarm import Swarm
 from quinkgl.transport import Transmit
 
 __all__ = [
+    "Attachment",
     "Capabilities",
     "ConnectFailed",
     "ExchangeAbandoned",

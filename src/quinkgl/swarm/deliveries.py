@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from quinkgl.swarm.events import SwarmEvent, UpdateDelivered, UpdateNotDelivered
 from quinkgl.transport import Endpoint
@@ -13,11 +13,15 @@ from quinkgl.wire.limits import LIMITS
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """An encoded update with its leaf list; shared by every transfer of it, never copied."""
+    """An encoded update with its leaf list; shared by every transfer of it, never copied.
+
+    ``attachments`` are its further objects; ``root`` names the whole.
+    """
 
     root: bytes
     leaves: bytes
     body: memoryview
+    attachments: tuple[Publication, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +34,12 @@ class _Parcel:
 
 @dataclass(slots=True)
 class _Outbox:
-    """What goes to one peer: the transfer under way, and the newest parcel behind it."""
+    """What goes to one peer: the parcel under way, an object at a time, and the newest one behind it."""
 
     transfer: int | None = None
     under_way: _Parcel | None = None
+    parts: deque[Publication] = field(default_factory=deque)
+    """The objects of the parcel under way that are not offered yet."""
     waiting: _Parcel | None = None
 
     def roots(self) -> list[bytes]:
@@ -93,23 +99,33 @@ class Deliveries:
         outbox.waiting = _Parcel(self._publications[root], header)
         self._post(peer, outbox, now)
 
-    def on_delivered(self, peer: bytes, transfer: int, root: bytes, *, now: float) -> None:
-        """``peer`` has the whole of a transfer."""
-        if self._finish(peer, transfer) is not None:
-            self.delivered += 1
-            self._events.append(UpdateDelivered(peer, root))
-            self._post(peer, self._outboxes[peer], now)
+    def on_delivered(self, peer: bytes, transfer: int, *, now: float) -> bytes | None:
+        """``peer`` has the whole of a transfer; return the root of the update if it has the whole of that."""
+        outbox = self._of_transfer(peer, transfer)
+        if outbox is None or outbox.under_way is None:
+            return None
+        root = outbox.under_way.publication.root
+        if outbox.parts:
+            self._offer(peer, outbox, outbox.under_way, now)
+            return None
+        self._finish(outbox)
+        self.delivered += 1
+        self._events.append(UpdateDelivered(peer, root))
+        self._post(peer, outbox, now)
+        return root
 
-    def on_failed(self, peer: bytes, transfer: int, root: bytes, code: int, *, now: float) -> None:
-        """A transfer to ``peer`` ended without success."""
-        parcel = self._finish(peer, transfer)
-        if parcel is None:
+    def on_failed(self, peer: bytes, transfer: int, code: int, *, now: float) -> None:
+        """A transfer to ``peer`` ended without success, and with it its update."""
+        outbox = self._of_transfer(peer, transfer)
+        if outbox is None or outbox.under_way is None:
             return
-        self._events.append(UpdateNotDelivered(peer, root, code))
+        parcel = outbox.under_way
+        self._finish(outbox)
+        self._events.append(UpdateNotDelivered(peer, parcel.publication.root, code))
         if code == ErrorCode.E_HS_DUP or self._endpoint.address_of(peer) is None:
             self._remember(peer, parcel)  # the session is over; what waits goes the same way in a moment
         else:
-            self._post(peer, self._outboxes[peer], now)
+            self._post(peer, outbox, now)
 
     def release(self) -> None:
         """Let go of bodies that nobody is being sent."""
@@ -122,28 +138,35 @@ class Deliveries:
         if parcel.publication.root == self._newest and len(self._missed) < LIMITS.connections:
             self._missed[peer] = parcel
 
-    def _finish(self, peer: bytes, transfer: int) -> _Parcel | None:
-        """Take the transfer that is under way out of its outbox; None where it is another."""
+    def _of_transfer(self, peer: bytes, transfer: int) -> _Outbox | None:
+        """Return the outbox whose transfer this is, None where it is none of ours."""
         outbox = self._outboxes.get(peer)
-        if outbox is None or outbox.transfer != transfer:
-            return None
-        parcel = outbox.under_way
+        return None if outbox is None or outbox.transfer != transfer else outbox
+
+    @staticmethod
+    def _finish(outbox: _Outbox) -> None:
+        """Take the parcel that is under way out of its outbox."""
         outbox.transfer = outbox.under_way = None
-        return parcel
+        outbox.parts.clear()
 
     def _post(self, peer: bytes, outbox: _Outbox, now: float) -> None:
         """Offer what waits, unless a transfer is under way."""
-        if outbox.transfer is not None or outbox.waiting is None:
+        if outbox.under_way is not None or outbox.waiting is None:
             self.release()
             return
         parcel, outbox.waiting = outbox.waiting, None
-        publication = parcel.publication
         outbox.under_way = parcel
+        outbox.parts.extend((parcel.publication, *parcel.publication.attachments))
+        self._offer(peer, outbox, parcel, now)
+
+    def _offer(self, peer: bytes, outbox: _Outbox, parcel: _Parcel, now: float) -> None:
+        """Offer the next object of a parcel: one after the other, so that a peer needs room for one."""
+        part = outbox.parts.popleft()
         outbox.transfer = self._endpoint.offer_object(
-            peer, publication.root, publication.leaves, parcel.header, publication.body, now=now
+            peer, part.root, part.leaves, parcel.header, part.body, now=now
         )
         if outbox.transfer is None:
-            outbox.under_way = None
+            self._finish(outbox)
             gone = self._endpoint.address_of(peer) is None
             code = ErrorCode.GONE if gone else ErrorCode.E_BUSY
-            self._events.append(UpdateNotDelivered(peer, publication.root, code))
+            self._events.append(UpdateNotDelivered(peer, parcel.publication.root, code))

@@ -109,12 +109,25 @@ class PeerRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A further object of an update on its way out, encoded as ``codec``; its name says which it is."""
+
+    name: str
+    body: bytes | bytearray | memoryview
+    codec: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class UpdateReceived:
-    """A whole, verified update: signed by its author, every leaf checked, inside the round window."""
+    """A whole, verified update: signed by its author, every leaf checked, inside the round window.
+
+    ``attachments`` are its further objects, in the order of ``header.objects``.
+    """
 
     peer: bytes
     header: UpdateHeader
     body: memoryview
+    attachments: tuple[memoryview, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from quinkgl.crypto.identity import Identity
@@ -19,6 +19,7 @@ from quinkgl.swarm.counts import Counts
 from quinkgl.swarm.deliveries import Deliveries
 from quinkgl.swarm.dialler import Dialler
 from quinkgl.swarm.events import (
+    Attachment,
     Capabilities,
     PeerView,
     SwarmClosed,
@@ -51,6 +52,7 @@ from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
 from quinkgl.wire.exclusive import exclusive
+from quinkgl.wire.messages.gossip import UpdateObject
 
 
 class Swarm(ExchangeCommands):
@@ -193,16 +195,19 @@ class Swarm(ExchangeCommands):
         codec: int = 1,
         params: Mapping[int, Any] | None = None,
         metadata: Mapping[int, Any] | None = None,
+        attachments: Sequence[Attachment] = (),
         now: float,
     ) -> bytes:
         """Offer an update to ``targets`` and return its Merkle root.
 
-        ``body`` is shared, not copied, and must not change until every target has it or is gone. Each target
-        answers with UpdateDelivered or UpdateNotDelivered (SUPERSEDED when a newer update replaced this one
+        ``attachments`` are further objects that belong to it: a target has all or nothing. Bodies are shared,
+        not copied, and must not change until every target has them or is gone. Each target answers with
+        UpdateDelivered or UpdateNotDelivered (SUPERSEDED when a newer update replaced this one
         before its turn came).
         """
         self._check_open()
-        publication = published(body)
+        others = tuple(published(item.body) for item in attachments)
+        publication = replace(published(body), attachments=others)
         self._gossip.publish(
             publication.root,
             len(publication.body),
@@ -211,6 +216,10 @@ class Swarm(ExchangeCommands):
             sample_count=sample_count,
             params=params or {},
             metadata=metadata or {},
+            objects=[
+                UpdateObject(other.root, len(other.body), item.codec, item.name)
+                for other, item in zip(others, attachments, strict=True)
+            ],
             targets=tuple(targets),
             now=max(now, self._now),
         )

@@ -54,12 +54,13 @@ class Updates:
                 self._gossip.object_offered(peer, transfer, root, size, header, now=now)
             case ObjectArrived(peer, transfer, _, _, body):
                 self._gossip.object_received(peer, transfer, body, now=now)
-            case ObjectSent(peer, transfer, root):
-                self._gossip.object_delivered(peer, root, now=now)
-                self._deliveries.on_delivered(peer, transfer, root, now=now)
-            case TransferFailed(peer, transfer, root, code, outgoing):
+            case ObjectSent(peer, transfer):
+                update = self._deliveries.on_delivered(peer, transfer, now=now)
+                if update is not None:
+                    self._gossip.object_delivered(peer, update, now=now)
+            case TransferFailed(peer, transfer, _, code, outgoing):
                 if outgoing:
-                    self._deliveries.on_failed(peer, transfer, root, code, now=now)
+                    self._deliveries.on_failed(peer, transfer, code, now=now)
                 else:
                     self._gossip.object_failed(peer, transfer, code, now=now)
 
@@ -91,10 +92,10 @@ class Updates:
 
     def _on_event(self, event: GossipEvent, now: float) -> None:
         match event:
-            case GossipUpdateReceived(peer, header, body):
+            case GossipUpdateReceived(peer, header, body, _, attachments):
                 self.received += 1
                 self._sessions.note_round(peer, header.round)
-                self._events.append(UpdateReceived(peer, header, body))
+                self._events.append(UpdateReceived(peer, header, body, attachments))
             case EquivocationDetected(author, round, first, second):
                 self._events.append(PeerConvicted(author, round, first, second))
                 self._endpoint.disconnect(

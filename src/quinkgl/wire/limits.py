@@ -94,6 +94,7 @@ class Limits:
     offer_burst: int
     weight_cap: int
     equivocation_proofs: int
+    update_objects: int
     proofs_burst: int
     proofs_interval_s: float
     exchanges: int

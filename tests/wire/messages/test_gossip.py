@@ -1,4 +1,4 @@
-"""The codec of the update header, and the gossip channel, which has no messages yet."""
+"""The codec of the update header, and of the gossip channel's messages."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolErr
 from quinkgl.wire.limits import HARD, LIMITS
 from quinkgl.wire.messages.gossip import (
     UpdateHeader,
+    UpdateObject,
     decode_gossip_message_untrusted,
     decode_update_header_untrusted,
     encode_update_header,
@@ -129,3 +130,41 @@ def test_other_kinds_are_for_later():
     for data in (b"", encode([]), encode({0: 0}), encode({0: 1}), encode({0: 63})):
         with pytest.raises(RemoteProtocolError):
             decode_gossip_message_untrusted(data)
+
+
+VARIATE = UpdateObject(b"v" * 32, 9, 1, "control variate")
+
+
+def test_further_objects_come_back_as_they_were():
+    more = tuple(UpdateObject(bytes([n]) * 32, n, 1, "x" * n) for n in range(1, LIMITS.update_objects + 1))
+    header = dataclasses.replace(PLAIN, objects=more)
+    assert decode_update_header_untrusted(encode_update_header(header)) == header
+    assert header.total_bytes == PLAIN.size + sum(item.size for item in more)
+    assert next(iter(header.parts)) == PLAIN.root
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        [],
+        [[]],
+        [[b"v" * 32, 1, 1]],
+        [[b"v" * 31, 1, 1, ""]],
+        [[b"v" * 32, 0, 1, ""]],
+        [[b"v" * 32, 1, 256, ""]],
+        [[b"v" * 32, 1, 1, "x" * 33]],
+        [[b"v" * 32, 1, 1, ""]] * 2,
+        [[PLAIN.root, 1, 1, ""]],
+        [[bytes([n]) * 32, 1, 1, ""] for n in range(LIMITS.update_objects + 1)],
+    ],
+)
+def test_further_objects_out_of_bounds_are_refused(objects):
+    fields = decode_untrusted(encode_update_header(PLAIN), max_bytes=512, where="test")
+    with pytest.raises(RemoteProtocolError) as refused:
+        decode_update_header_untrusted(encode({**fields, 13: objects}))
+    assert refused.value.code is ErrorCode.E_SCHEMA
+
+
+def test_an_object_named_twice_is_not_sent():
+    with pytest.raises(LocalProtocolError):
+        encode_update_header(dataclasses.replace(PLAIN, objects=(VARIATE, VARIATE)))

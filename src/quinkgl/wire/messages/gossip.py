@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from quinkgl.wire.cbor import Buffer, bstr, decode_untrusted, map_value, uint
+from quinkgl.wire.cbor import Buffer, array_of, bstr, decode_untrusted, map_value, tstr, uint
+from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.limits import CONSTANTS, HARD, LIMITS
 from quinkgl.wire.messages.schema import ENVELOPE_BYTES, KIND, Schema, kind_untrusted, unknown_kind_untrusted
 
@@ -20,10 +21,23 @@ MAX_SAMPLE_COUNT = (1 << 53) - 1
 NONCE_BYTES = 16
 
 _SWARM, _AUTHOR, _ROUND, _ROOT, _SIZE, _CODEC, _SAMPLES, _PARAMS, _METADATA = range(9)
-_ISSUED, _NONCE, _BASE, _INCARNATION = range(9, 13)
+_ISSUED, _NONCE, _BASE, _INCARNATION, _OBJECTS = range(9, 14)
 _HASH = bstr(32, 32)
 _KEY = bstr(CONSTANTS.key_bytes, CONSTANTS.key_bytes)
 _WHERE = "gossip message"
+
+_NAME_BYTES = 32
+_OBJECT_KINDS = (_HASH, uint(HARD.object_bytes, 1), uint(0xFF), tstr(_NAME_BYTES))
+
+
+def _object(value: Any) -> str | None:
+    """Judge a further object: its root, size, codec and name."""
+    if type(value) is not list or len(value) != len(_OBJECT_KINDS):
+        return "not an array of root, size, codec and name"
+    return next(
+        (wrong for kind, item in zip(_OBJECT_KINDS, value, strict=True) if (wrong := kind(item))), None
+    )
+
 
 _PROOF = 2
 _FIRST, _SECOND = 1, 2
@@ -53,8 +67,18 @@ _HEADER_SCHEMA = Schema(
         _NONCE: bstr(NONCE_BYTES, NONCE_BYTES),
         _INCARNATION: uint((1 << 53) - 1),
     },
-    optional={_BASE: _HASH},
+    optional={_BASE: _HASH, _OBJECTS: array_of(_object, LIMITS.update_objects, 1)},
 )
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateObject:
+    """A further object of an update, such as a control variate: its ``name`` says which, to the rule."""
+
+    root: bytes
+    size: int
+    codec: int
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +89,8 @@ class UpdateHeader:
     (milliseconds since 1970, or more); ``root`` is the Merkle root of the body and ``size`` its bytes;
     ``codec`` (``spec/registries/codecs.toml``) and ``params`` tell how to read it; ``sample_count`` is a
     claim; ``metadata`` is for the aggregation rule; ``issued`` is in seconds since 1970 and informs people
-    only; ``base`` is the root of the update that this one is a difference to, or None.
+    only; ``base`` is the root of the update that this one is a difference to, or None; ``objects`` are
+    further objects of the same update.
     """
 
     swarm_id: bytes
@@ -81,6 +106,17 @@ class UpdateHeader:
     params: Mapping[int, Any] = field(default_factory=dict)
     metadata: Mapping[int, Any] = field(default_factory=dict)
     base: bytes | None = None
+    objects: tuple[UpdateObject, ...] = ()
+
+    @property
+    def parts(self) -> dict[bytes, int]:
+        """Root and size of the body and of every further object, the body first."""
+        return {self.root: self.size, **{item.root: item.size for item in self.objects}}
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of the whole update."""
+        return sum(self.parts.values())
 
     @property
     def position(self) -> tuple[int, int]:
@@ -106,13 +142,17 @@ def encode_update_header(header: UpdateHeader) -> bytes:
     }
     if header.base is not None:
         fields[_BASE] = header.base
+    if header.objects:
+        fields[_OBJECTS] = [[item.root, item.size, item.codec, item.name] for item in header.objects]
+        if len(header.parts) != len(header.objects) + 1:
+            raise LocalProtocolError(ErrorCode.E_USAGE, "an update names an object twice", section="G-043")
     return _HEADER_SCHEMA.encode(fields)
 
 
 def decode_update_header_untrusted(payload: Buffer) -> UpdateHeader:
     """Read the payload of a header; RemoteProtocolError for anything that the schema refuses."""
     fields = _HEADER_SCHEMA.decode_untrusted(payload)
-    return UpdateHeader(
+    header = UpdateHeader(
         swarm_id=fields[_SWARM],
         author=fields[_AUTHOR],
         round=fields[_ROUND],
@@ -126,7 +166,13 @@ def decode_update_header_untrusted(payload: Buffer) -> UpdateHeader:
         params=fields[_PARAMS],
         metadata=fields[_METADATA],
         base=fields.get(_BASE),
+        objects=tuple(UpdateObject(*item) for item in fields.get(_OBJECTS, ())),
     )
+    if len(header.parts) != len(header.objects) + 1:
+        raise RemoteProtocolError(
+            ErrorCode.E_SCHEMA, "update header: an object is named twice", section="G-043"
+        )
+    return header
 
 
 @dataclass(frozen=True, slots=True)
