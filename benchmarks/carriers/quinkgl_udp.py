@@ -35,7 +35,7 @@ _KEYS = derive_member_keys(b"the swarm of the benchmarks")
 
 
 def _endpoint_config(datagram: int) -> EndpointConfig:
-    return EndpointConfig(connection=ConnectionConfig(datagram_bytes=datagram))
+    return EndpointConfig(connection=ConnectionConfig(datagram_bytes=datagram, max_datagram_bytes=datagram))
 
 
 def _swarm(name: str, address: tuple[str, int], datagram: int) -> Swarm:

@@ -24,7 +24,7 @@ from quinkgl.storage import CheckpointError, list_checkpoints
 from quinkgl.swarm import Capabilities, PeerView, Swarm, SwarmConfig, SwarmEvent
 from quinkgl.topology import SelectionContext, TopologyStrategy
 from quinkgl.training import RoundCompleted, RoundConfig
-from quinkgl.transport import EndpointConfig, KeyLog
+from quinkgl.transport import ConnectionConfig, EndpointConfig, KeyLog
 from quinkgl.wire.addresses import Address, format_address
 from quinkgl_trio.background import background
 from quinkgl_trio.bootstrap import PeerTarget
@@ -304,7 +304,7 @@ class Node:
             family = bound.socket.family
             bootstrap = [(target, await target.resolve(family)) for target in self._targets]
             reachable = self._advertise or reachable_addresses(bound, [address for _, address in bootstrap])
-            swarm = self._make_swarm(reachable)
+            swarm = self._make_swarm(reachable, bound)
             live: _Live | None = None
             try:
                 async with open_swarm(swarm, bound) as driver, background() as nursery:
@@ -324,7 +324,7 @@ class Node:
             raise RuntimeError("the node is not open: use 'async with'")
         return self._live
 
-    def _make_swarm(self, addresses: Sequence[Address]) -> Swarm:
+    def _make_swarm(self, addresses: Sequence[Address], bound: BoundSocket) -> Swarm:
         return Swarm(
             manifest=self.manifest,
             identity=self.identity,
@@ -332,7 +332,9 @@ class Node:
             addresses=addresses,
             join_secret=self._join_secret,
             config=SwarmConfig(
-                endpoint=EndpointConfig(keylog=self._keylog),
+                endpoint=EndpointConfig(
+                    keylog=self._keylog, connection=ConnectionConfig(mtu_discovery=bound.probes_path_mtu)
+                ),
                 max_object_bytes=self._learner.update_bytes,
                 offer_interval_s=self.gossip.offer_interval_s,
             ),

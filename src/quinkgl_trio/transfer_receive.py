@@ -101,7 +101,9 @@ async def _receive(
             keys=keys_of(ticket, args.secret_file),
             rng=random.SystemRandom(),
             now=trio.current_time(),
-            config=endpoint_config(open_key_log(args.keylog, context.output)),
+            config=endpoint_config(
+                open_key_log(args.keylog, context.output), mtu_discovery=bound.probes_path_mtu
+            ),
         )
         started = time.monotonic()
         resumed = sink.verified_bytes

@@ -87,7 +87,9 @@ async def _send(
         keys=keys_of(ticket, args.secret_file),
         rng=random.SystemRandom(),
         now=trio.current_time(),
-        config=endpoint_config(open_key_log(args.keylog, context.output)),
+        config=endpoint_config(
+            open_key_log(args.keylog, context.output), mtu_discovery=bound.probes_path_mtu
+        ),
     )
     endpoint.file = file
     _announce(context, view, ticket, file)

@@ -33,11 +33,11 @@ _HANDSHAKE_TRIES: Final = 3
 _SECRET_BYTES: Final = 1024
 
 
-def endpoint_config(keylog: KeyLog | None) -> EndpointConfig:
+def endpoint_config(keylog: KeyLog | None, *, mtu_discovery: bool) -> EndpointConfig:
     """The protocol's limits, but for objects as large as it allows and peers that die."""
     return EndpointConfig(
         parameters=TransportParameters(idle_timeout_s=IDLE_TIMEOUT_S),
-        connection=ConnectionConfig(keepalive_s=_KEEPALIVE_S),
+        connection=ConnectionConfig(keepalive_s=_KEEPALIVE_S, mtu_discovery=mtu_discovery),
         objects=ObjectConfig(object_bytes=HARD.object_bytes),
         handshake_timeout_s=_HANDSHAKE_TIMEOUT_S,
         handshake_tries=_HANDSHAKE_TRIES,

@@ -39,9 +39,9 @@ def program(name):
     return found
 
 
-def in_namespace(role):
+def in_namespace(role, script=__file__):
     flags = ["--net"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--net"]
-    return [program("unshare"), *flags, "--", sys.executable, __file__, role]
+    return [program("unshare"), *flags, "--", sys.executable, script, role]
 
 
 def ip(*arguments):

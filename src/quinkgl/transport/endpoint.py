@@ -292,6 +292,11 @@ class Endpoint(Exclusive):
         connection = self._by_peer.get(peer)
         return None if connection is None else connection.address
 
+    def datagram_bytes_of(self, peer: bytes) -> int | None:
+        """Return the largest datagram that is sent to ``peer`` now, bytes of UDP payload."""
+        connection = self._by_peer.get(peer)
+        return None if connection is None else connection.datagram_bytes
+
     def rtt_of(self, peer: bytes) -> float | None:
         """Return the smoothed round-trip time to ``peer``, seconds."""
         connection = self._by_peer.get(peer)
