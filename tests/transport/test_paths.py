@@ -101,7 +101,7 @@ def test_an_answer_after_the_peer_was_heard_at_home_again_moves_nothing():
     assert ids.next_news() == 1
 
 
-def test_challenges_come_with_back_off_and_end():
+def test_challenges_come_at_each_probe_time_out_and_end():
     paths, ids = make_paths()
     heard(paths, 5, PORT, size=1200)
     times, now = [], 0.0
@@ -110,8 +110,8 @@ def test_challenges_come_with_back_off_and_end():
         paths.handle_timer(now)
         if paths.next_packet(now) is not None:
             times.append(round(now, 1))
-    assert times == [0.0, 0.1, 0.3, 0.7, 1.5]
-    assert round(now, 1) == 3.1
+    assert times == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+    assert round(now, 1) == 0.8
     assert len(times) == CONSTANTS.path_challenge_tries
     assert ids.next_news() == 1, "its id was seen there and is used nowhere else"
     assert paths.current.address == HOME

@@ -222,7 +222,6 @@ class Paths:
         data = self._random_bytes(_CHALLENGE_BYTES)
         path.challenges.append(data)
         path.next_try_at = now + path.timeout_s
-        path.timeout_s *= 2
         if not path.may_send:
             return None
         self._has_challenged = True
