@@ -394,8 +394,12 @@ class Swarm(ExchangeCommands):
 
     def deadline(self) -> float | None:
         """When to call ``handle_timer``; not after ``now`` while output is ready."""
-        due = self._next_deadline()
-        return None if due is None else due[0]
+        if self._events:
+            return self._now
+        times = [machine.deadline() for machine in self._machines()]
+        if not self._closing:
+            times.append(self._dialler.redial_at)
+        return min((when for when in times if when is not None), default=None)
 
     @property
     def deadline_reason(self) -> str:

@@ -52,6 +52,7 @@ from quinkgl.transport.sinks import ObjectSink
 from quinkgl.transport.staging import Staging
 from quinkgl.transport.stateless_reset import reset_key
 from quinkgl.transport.stats import EndpointStats
+from quinkgl.transport.wakeups import Wakeups
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -131,6 +132,11 @@ class Endpoint(Exclusive):
         self._connections: dict[bytes, Connection] = {}
         self._by_peer: dict[bytes, Connection] = {}
         self._ready: deque[Connection] = deque()
+        """Sessions that may have something to send; their deadlines are not known before they were asked."""
+        self._is_ready: set[bytes] = set()
+        """Ids of those, to look up."""
+        self._wakeups = Wakeups()
+        """When each of the other sessions is due."""
         self._events: deque[EndpointEvent] = deque()
 
     # Commands
@@ -346,9 +352,11 @@ class Endpoint(Exclusive):
         self._handshakes.handle_timer(now)
         self._take_failures()
         self._reassembly.handle_timer(now=now)
-        for connection in list(self._connections.values()):
-            due = connection.deadline()
-            if due is not None and due[0] <= now:
+        waiting = [connection.local_id for connection in self._ready]
+        for local_id in (*self._wakeups.take_due(now), *waiting):
+            connection = self._connections.get(local_id)
+            due = None if connection is None else connection.deadline()
+            if connection is not None and due is not None and due[0] <= now:
                 connection.handle_timer(now=now)
                 self._settle(connection)
 
@@ -380,18 +388,38 @@ class Endpoint(Exclusive):
                 self._ready.rotate(-1)
                 return self._transmit(packet.data, connection.address, packet.segment_size)
             self._ready.popleft()
+            self._is_ready.discard(connection.local_id)
+            self._plan(connection)
         return None
 
     def deadline(self) -> float | None:
         """When to call ``handle_timer``; not after ``now`` while output is ready."""
-        due = self._next_deadline()
-        return None if due is None else due[0]
+        if self._events or self._ready or self._routes.has_resets:
+            return self._now
+        handshake = self._handshakes.deadline(self._now)
+        best = None if handshake is None else handshake[0]
+        for due in (self._reassembly.deadline(), self._wakeups.next()):
+            if due is not None and (best is None or due < best):
+                best = due
+        # An ACK may shorten a time-out so that it lies in the past.
+        return best if best is None or best > self._now else self._now
 
     @property
     def deadline_reason(self) -> str:
         """What the deadline is for, in a word or two, for people."""
-        due = self._next_deadline()
-        return "nothing" if due is None else due[1]
+        if self._events:
+            return "events"
+        if self._ready or self._routes.has_resets:
+            return "datagrams"
+        best = self._handshakes.deadline(self._now)
+        forget_at = self._reassembly.deadline()
+        if forget_at is not None and (best is None or forget_at < best[0]):
+            best = (forget_at, "partial")
+        for connection in self._connections.values():
+            due = connection.deadline()
+            if due is not None and (best is None or due[0] < best[0]):
+                best = due
+        return "nothing" if best is None else best[1]
 
     # Receiving
 
@@ -578,8 +606,17 @@ class Endpoint(Exclusive):
 
     def _touch(self, connection: Connection) -> None:
         """Let a connection be asked for datagrams."""
-        if connection not in self._ready:
+        if connection.local_id not in self._is_ready:
+            self._is_ready.add(connection.local_id)
             self._ready.append(connection)
+
+    def _plan(self, connection: Connection) -> None:
+        """Note when a connection is due, once it has nothing to send now: nothing else changes that."""
+        due = connection.deadline()
+        if due is None:
+            self._wakeups.discard(connection.local_id)
+        else:
+            self._wakeups.set(connection.local_id, due[0])
 
     def _take_failures(self) -> None:
         """Report attempts that were given up."""
@@ -600,20 +637,3 @@ class Endpoint(Exclusive):
         self.stats.bytes_sent += len(data)
         self.stats.datagrams_sent += 1 if segment_size is None else -(-len(data) // segment_size)
         return Transmit(data, destination, segment_size)
-
-    def _next_deadline(self) -> tuple[float, str] | None:
-        if self._events:
-            return self._now, "events"
-        if self._ready or self._routes.has_resets:
-            return self._now, "datagrams"
-        best = self._handshakes.deadline(self._now)
-        forget_at = self._reassembly.deadline()
-        if forget_at is not None and (best is None or forget_at < best[0]):
-            best = (forget_at, "partial")
-        for connection in self._connections.values():
-            due = connection.deadline()
-            if due is not None and (best is None or due[0] < best[0]):
-                best = due
-        if best is not None and best[0] < self._now:
-            return self._now, best[1]  # an ACK may shorten a time-out so that it lies in the past
-        return best
