@@ -13,6 +13,7 @@ from quinkgl.crypto.mac import verify
 from quinkgl.crypto.psk import derive_member_keys
 from quinkgl.manifest import ManifestError
 from quinkgl.swarm import (
+    Band,
     Capabilities,
     ConnectFailed,
     PeerConnected,
@@ -237,7 +238,10 @@ def test_an_update_arrives_bit_for_bit(size):
     assert events_of(net, 1, UpdateDelivered) == [UpdateDelivered(net.identity(0).peer_id, root)]
     assert net.members[1].machine.stats.updates_sent == 1
     assert net.members[0].machine.stats.updates_received == 1
-    assert net.members[0].machine.peers()[0].round == 1
+    view = net.members[0].machine.peers()[0]
+    assert view.round == 1
+    assert view.score == pytest.approx(1.0, abs=0.1)
+    assert view.band is Band.NORMAL
 
 
 def test_one_body_goes_to_all_targets_over_a_bad_network():

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from quinkgl.crypto.identity import Identity, PeerId
+from quinkgl.protocol import refusals
 from quinkgl.protocol.equivocation import Convicts, read_proof_untrusted
 from quinkgl.protocol.gossip_events import (
     Accept,
@@ -34,6 +35,7 @@ from quinkgl.protocol.inbox import HEADERS_KEPT, INBOX_TABLE, Action, Author, In
 from quinkgl.protocol.machine import Machine, check_unix, misuse
 from quinkgl.protocol.publisher import Publisher
 from quinkgl.protocol.rate import TokenBucket
+from quinkgl.protocol.scores import Band, Deed, Scores
 from quinkgl.protocol.update_gate import Admitted, Refusal, judge_round, read_header
 from quinkgl.wire.cbor import Buffer
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
@@ -61,25 +63,6 @@ __all__ = [
 
 if TYPE_CHECKING:
     import random
-
-
-_NOT_CONNECTED = Refusal(ErrorCode.NOT_WANTED, "not_connected")
-_BARRED = Refusal(ErrorCode.E_EQUIVOCATION, "offer_barred")
-_EQUIVOCATION = Refusal(ErrorCode.E_EQUIVOCATION, "offer_equivocation")
-_RATE = Refusal(ErrorCode.E_RND_RATE, "offer_rate")
-_SIZE = Refusal(ErrorCode.E_OBJ_SIZE, "offer_size")
-_DUPLICATE = Refusal(ErrorCode.NOT_WANTED, "offer_duplicate")
-_SUPERSEDED = Refusal(ErrorCode.SUPERSEDED, "offer_superseded")
-_STALE = Refusal(ErrorCode.E_RND_STALE, "transfer_stale")
-_INCOMPLETE = Refusal(ErrorCode.GONE, "update_incomplete")
-_BUSY = Refusal(ErrorCode.E_BUSY, "offer_busy")
-
-_GIVEN_UP = {
-    Action.SUPERSEDE: _SUPERSEDED,
-    Action.CANCEL: _STALE,
-    Action.CONVICT_AND_CANCEL: _EQUIVOCATION,
-}
-"""Why the body on the way is given up, by what the table says."""
 
 
 class Gossip(Machine[GossipEvent]):
@@ -111,6 +94,7 @@ class Gossip(Machine[GossipEvent]):
         self.stats = GossipStats()
         self.peer_id: PeerId = identity.peer_id
         self.swarm_id = swarm_id
+        self.scores = Scores(limits)
         self.round = 0
         self._limits = limits
         self._max_object_bytes = max_object_bytes
@@ -145,6 +129,7 @@ class Gossip(Machine[GossipEvent]):
             self.stats.drop("peers_full")
             return False
         self._author(peer, now).connected = True
+        self.scores.set_connected(peer, True, now=now)
         for convict, proof in self._convicts.newest(self._limits.proofs_burst // 2):
             if convict != peer:
                 self._say(peer, proof)
@@ -158,6 +143,7 @@ class Gossip(Machine[GossipEvent]):
         if author is None or not author.connected:
             return False
         author.connected = author.same_session = False
+        self.scores.set_connected(peer, False, now=self._now)
         self._apply(peer, author, Input.LEFT)
         return True
 
@@ -220,7 +206,7 @@ class Gossip(Machine[GossipEvent]):
         self._advance(now)
         header, signed = self._publisher.sign(draft)
         self._remember_root(root)  # nobody can offer us our own
-        for target in dict.fromkeys(targets):
+        for target in self.scores.best_first(dict.fromkeys(targets), now=self._now):
             self._act(OfferOut(target, root, signed))
             self.stats.offers_sent += 1
         return header
@@ -258,13 +244,13 @@ class Gossip(Machine[GossipEvent]):
         now = self._advance(now)
         author = self._authors.get(peer)
         if author is None or not author.connected:
-            self._refuse(peer, transfer, _NOT_CONNECTED)
+            self._refuse(peer, transfer, refusals.NOT_CONNECTED)
             return
         pending = author.pending
         if pending is not None and pending.encoded == header:
             self._take_part(peer, pending, transfer, root, size)
             return
-        found: UpdateHeader | Refusal | None = self._judge_sender(author, now)
+        found: UpdateHeader | Refusal | None = self._judge_sender(peer, author, now)
         if found is None:
             found = read_header(header, peer=peer, swarm_id=self.swarm_id, root=root, size=size)
         if isinstance(found, UpdateHeader):
@@ -273,6 +259,8 @@ class Gossip(Machine[GossipEvent]):
                 self._accept(peer, author, transfer, root, Pending(header, found, self.round))
                 return
             found = refusal
+        if found.code in refusals.INVALID:
+            self.scores.note(peer, Deed.INVALID, now=now)
         self._refuse(peer, transfer, found)
 
     @exclusive
@@ -294,9 +282,10 @@ class Gossip(Machine[GossipEvent]):
         self._remember_root(pending.header.root)
         staleness = author.staleness(pending, self.round)
         if staleness > self._limits.round_stale:
-            self.stats.drop(_STALE.reason)
+            self.stats.drop(refusals.STALE.reason)
             return
         self.stats.updates_received += 1
+        self.scores.note(peer, Deed.DELIVERY, now=self._now)
         body, *others = (pending.arrived[root] for root in pending.header.parts)
         self._emit(UpdateReceived(peer, pending.header, body, staleness, tuple(others)))
 
@@ -309,9 +298,10 @@ class Gossip(Machine[GossipEvent]):
             return
         root = author.pending.root_of(transfer)
         if root is not None:
+            self._note_failure(peer, code)
             self.stats.drop("transfer_too_slow" if code == ErrorCode.TOO_SLOW else "transfer_failed")
             del author.pending.transfers[root]
-            self._refuse_parts(peer, author.pending, _INCOMPLETE)
+            self._refuse_parts(peer, author.pending, refusals.INCOMPLETE)
             self._apply(peer, author, Input.FAILED)
 
     @exclusive
@@ -340,6 +330,7 @@ class Gossip(Machine[GossipEvent]):
             proof = decode_gossip_message_untrusted(data)
         except RemoteProtocolError:
             self.stats.drop("malformed")
+            self.scores.note(peer, Deed.INVALID, now=now)
             raise
         if proof is None:
             self.stats.drop("unknown_kind")
@@ -413,28 +404,31 @@ class Gossip(Machine[GossipEvent]):
                 self._limits.reassembly_global_bytes,
             ),
             "seen": (len(self._seen), self._limits.seen_roots),
+            "scores": (len(self.scores), self._limits.scores),
             "barred": (len(self._convicts), self._limits.equivocation_proofs),
         }
 
     # --- judging ---
 
-    def _judge_sender(self, author: Author, now: float) -> Refusal | None:
+    def _judge_sender(self, peer: PeerId, author: Author, now: float) -> Refusal | None:
         """Judge whether an offer is looked at, before a signature is."""
         if author.inbox is Inbox.BARRED:
-            return _BARRED
+            return refusals.BARRED
+        if self.scores.band(peer, now=now) is Band.REFUSED:
+            return refusals.SCORE
         # Without room to answer an offer that is accepted, none is.
         if len(self._actions) + 2 > self._max_events:
-            return _BUSY
-        return None if author.bucket.take(now) else _RATE
+            return refusals.BUSY
+        return None if author.bucket.take(now) else refusals.RATE
 
     def _judge(self, author: Author, header: UpdateHeader, encoded: bytes, now: float) -> Refusal | None:
         """Judge a header that its author signed; what passes is the author's newest."""
         if self._is_equivocation(author, header, encoded):
-            return _EQUIVOCATION
+            return refusals.EQUIVOCATION
         if max(header.parts.values()) > self._max_object_bytes:
-            return _SIZE
+            return refusals.SIZE
         if header.root in self._seen:
-            return _DUPLICATE
+            return refusals.DUPLICATE
         refusal = judge_round(
             header.position,
             last=author.last,
@@ -450,16 +444,27 @@ class Gossip(Machine[GossipEvent]):
             author.newest = Admitted(header.position, self.round, now)
             author.same_session = True
         if author.pending is not None and header.position <= author.pending.header.position:
-            return _DUPLICATE if header.root == author.pending.header.root else _SUPERSEDED
+            return refusals.DUPLICATE if header.root == author.pending.header.root else refusals.SUPERSEDED
         return self._judge_room(author, header)
 
+    def _note_failure(self, peer: PeerId, code: int) -> None:
+        """Count a transfer that failed against its sender, where that is its doing."""
+        if code == ErrorCode.TOO_SLOW:
+            self.scores.note(peer, Deed.SLOW, now=self._now)
+        elif code == ErrorCode.E_IDLE:
+            self.scores.note(peer, Deed.TIMEOUT, now=self._now)
+        elif code in refusals.INVALID:
+            self.scores.note(peer, Deed.INVALID, now=self._now)
+
     def _judge_room(self, author: Author, header: UpdateHeader) -> Refusal | None:
-        """Judge whether the body can be taken beside the others that are on the way."""
+        """Judge whether there is room beside what is on the way; for some, half of it [G-041, G-048]."""
         others = [pending for pending in self._pending() if pending is not author.pending]
-        if len(others) >= self._limits.transfers_global:
-            return _BUSY
-        on_the_way = sum(pending.header.total_bytes for pending in others)
-        return _BUSY if on_the_way + header.total_bytes > self._limits.reassembly_global_bytes else None
+        limited = self.scores.band(header.author, now=self._now) is not Band.NORMAL
+        share = 2 if limited else 1
+        if len(others) * share >= self._limits.transfers_global:
+            return refusals.BUSY
+        needed = sum(pending.header.total_bytes for pending in others) + header.total_bytes
+        return refusals.BUSY if needed * share > self._limits.reassembly_global_bytes else None
 
     def _is_equivocation(self, author: Author, header: UpdateHeader, encoded: bytes) -> bool:
         """Compare a header with what its author signed before; two roots for one round convict [G-030]."""
@@ -496,6 +501,7 @@ class Gossip(Machine[GossipEvent]):
             unverified.verify_untrusted()
         except RemoteProtocolError:
             self.stats.drop("proof_false")
+            self.scores.note(peer, Deed.INVALID, now=now)
             raise
         self._convict(unverified.author, unverified.round, proof, told_by=peer)
 
@@ -510,7 +516,7 @@ class Gossip(Machine[GossipEvent]):
     def _apply(self, peer: PeerId, author: Author, event: Input) -> None:
         """Let the table decide what ``event`` does to an author's inbox."""
         action, author.inbox = INBOX_TABLE.step(author.inbox, event)
-        given_up = _GIVEN_UP.get(action)
+        given_up = refusals.GIVEN_UP.get(action)
         if given_up is not None and author.pending is not None:
             self._refuse_parts(peer, author.pending, given_up)
         if action is not Action.IGNORE:
@@ -526,9 +532,9 @@ class Gossip(Machine[GossipEvent]):
     def _take_part(self, peer: PeerId, pending: Pending, transfer: int, root: bytes, size: int) -> None:
         """Judge the offer of another object of the update that is on the way [G-044]."""
         if not pending.expects(root, size):
-            self._refuse(peer, transfer, _DUPLICATE)
+            self._refuse(peer, transfer, refusals.DUPLICATE)
         elif len(self._actions) + 2 > self._max_events:
-            self._refuse(peer, transfer, _BUSY)
+            self._refuse(peer, transfer, refusals.BUSY)
         else:
             pending.transfers[root] = transfer
             self._act(Accept(peer, transfer))

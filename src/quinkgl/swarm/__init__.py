@@ -17,6 +17,7 @@ from quinkgl.protocol.exchange import (
     ExchangeView,
     SaveWanted,
 )
+from quinkgl.protocol.scores import Band
 from quinkgl.swarm.events import (
     Attachment,
     Capabilities,
@@ -48,6 +49,7 @@ from quinkgl.transport import Transmit
 
 __all__ = [
     "Attachment",
+    "Band",
     "Capabilities",
     "ConnectFailed",
     "ExchangeAbandoned",

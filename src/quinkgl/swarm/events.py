@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from quinkgl.protocol.exchange import ExchangeEvent
+from quinkgl.protocol.scores import Band
 from quinkgl.transport import EndpointConfig, EndpointStats
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.limits import LIMITS
@@ -59,13 +60,16 @@ class SwarmStats(EndpointStats):
 class PeerView:
     """A peer that agreed to the manifest.
 
-    ``round`` is that of the last update taken from it, None before one.
+    ``round`` is that of the last update taken from it, None before one. ``score`` is what this node has
+    seen of it, and ``band`` how it is treated for that.
     """
 
     peer: bytes
     address: Address
     rtt_s: float
     round: int | None
+    score: float = 0.0
+    band: Band = Band.NORMAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from quinkgl.protocol.manifest_handshake import (
     Terms,
 )
 from quinkgl.protocol.membership import Membership
+from quinkgl.protocol.scores import Deed
 from quinkgl.swarm.counts import Counts
 from quinkgl.swarm.deliveries import Deliveries
 from quinkgl.swarm.dialler import Dialler
@@ -91,14 +92,16 @@ class Sessions:
         if neighbour is not None:
             neighbour.round = round
 
-    def views(self) -> tuple[PeerView, ...]:
+    def views(self, now: float) -> tuple[PeerView, ...]:
         """Return the peers that agreed to the manifest, in the order of their ids."""
         views: list[PeerView] = []
         for peer in sorted(self._neighbours):
             neighbour = self._neighbours[peer]
             if neighbour.connected:
                 rtt = self._endpoint.rtt_of(peer) or 0.0
-                views.append(PeerView(peer, neighbour.address, rtt, neighbour.round))
+                scores = self._gossip.scores
+                points, band = scores.points(peer, now=now), scores.band(peer, now=now)
+                views.append(PeerView(peer, neighbour.address, rtt, neighbour.round, points, band))
         return tuple(views)
 
     # What the endpoint reports
@@ -137,6 +140,8 @@ class Sessions:
             self._route_untrusted(peer, self._neighbours[peer], channel, data, now)
         except RemoteProtocolError as error:
             self._counts.drop(error.code.name)
+            if channel is not Channel.GOSSIP:  # which has counted it already
+                self._gossip.scores.note(peer, Deed.INVALID, now=now)
             self._endpoint.disconnect(peer, error.code, error.message, now=now)
 
     # The handshakes

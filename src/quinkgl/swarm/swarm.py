@@ -310,7 +310,7 @@ class Swarm(ExchangeCommands):
 
     def peers(self) -> tuple[PeerView, ...]:
         """Return the peers that agreed to the manifest, in the order of their ids."""
-        return self._sessions.views()
+        return self._sessions.views(self._now)
 
     def has_open_transfers(self) -> bool:
         """Whether an update, or word of one, is still on its way, in or out: closing now would cut it off."""

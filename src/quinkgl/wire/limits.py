@@ -95,6 +95,12 @@ class Limits:
     weight_cap: int
     equivocation_proofs: int
     update_objects: int
+    scores: int
+    score_most: int
+    score_limited: int
+    score_refused: int
+    score_half_life_s: float
+    score_keep_s: float
     proofs_burst: int
     proofs_interval_s: float
     exchanges: int
