@@ -96,7 +96,7 @@ class Applications(RuleBasedStateMachine):
     # Safety
 
     def see_datagram(self, _now, source, destination, data):
-        assert len(data) <= LIMITS.init_min_datagram_bytes
+        assert len(data) <= LIMITS.max_datagram_bytes
         if packet_form(data) in {PacketForm.FRAMES, PacketForm.BULK} and (source, destination, data) not in (
             self.replayed
         ):
