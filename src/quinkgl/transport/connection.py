@@ -479,7 +479,7 @@ class Connection:
             path.heard_number = number
             path.heard_at = now
         else:
-            self._paths.on_elsewhere(number, size, source, now, self._flow.probe_timeout_s)
+            self._paths.on_elsewhere(number, size, source, now, self._recovery.rtt.loss_delay())
 
     def _on_path_changed(self, change: PathChange) -> None:
         """The peer answered at another address: everything goes there from now on (RFC 9000 section 9)."""

@@ -39,8 +39,8 @@ _FEW_RANGES = 3
 """An ACK with more ranges than this tells mostly what the peer may know already."""
 _SCATTERED_ACKS = 8
 """After this many of those, an ACK asks to be acknowledged itself, so that less is told (RFC 9000 13.2.4)."""
-_SMALLEST_PAYLOAD = CONSTANTS.reset_min_bytes + 1 - SHORT_OVERHEAD_BYTES
-"""A packet that asks for an ACK is large enough to be answered with a stateless reset (spec Q-045)."""
+_SMALLEST_PAYLOAD = CONSTANTS.least_eliciting_bytes - SHORT_OVERHEAD_BYTES
+"""A packet that asks for an ACK can be answered with a reset, and with three challenges (spec Q-045)."""
 _CONTROL_QUEUE_BYTES = 4 * LIMITS.control_window_bytes
 
 

@@ -23,6 +23,8 @@ from quinkgl.wire.packets import SHORT_OVERHEAD_BYTES
 
 _CHALLENGE_BYTES = 8
 _PACKET_BYTES = SHORT_OVERHEAD_BYTES + PATH_FRAME_BYTES
+_LEAST_TIMEOUT_S = 0.1
+"""A host that is busy may take this long to answer, however near it is."""
 _RESPONSES = 4
 """Challenges of the peer that wait for an answer; an older one is forgotten (spec F-010)."""
 
@@ -133,15 +135,14 @@ class Paths:
 
     # Input
 
-    def on_elsewhere(self, number: int, size: int, source: Address, now: float, timeout_s: float) -> None:
+    def on_elsewhere(self, number: int, size: int, source: Address, now: float, rtt_s: float) -> None:
         """Take note that an authentic packet with the highest number so far came from another address.
 
-        One from the current address is noted in ``current`` directly. ``timeout_s`` is how long an answer may
-        take: the probe time-out.
+        One from the current address is noted in ``current`` directly. ``rtt_s`` is how long an answer takes.
         """
         path = next((path for path in self._candidates if path.address == source), None)
         if path is None:
-            path = self._add(source, number, now, timeout_s)
+            path = self._add(source, number, now, rtt_s)
         path.heard_number = number
         path.heard_at = now
         path.received_bytes += size
@@ -209,11 +210,11 @@ class Paths:
 
     # Inside
 
-    def _add(self, source: Address, number: int, now: float, timeout_s: float) -> Path:
+    def _add(self, source: Address, number: int, now: float, rtt_s: float) -> Path:
         if len(self._candidates) >= max(1, LIMITS.paths_per_connection - 1):
             self._drop(min(self._candidates, key=lambda path: path.heard_number), PathEvent.GIVEN_UP)
         path = Path(source, self._ids.take() or self.current.connection_id, PathState.CANDIDATE, number, now)
-        path.timeout_s = timeout_s
+        path.timeout_s = max(rtt_s, _LEAST_TIMEOUT_S)
         self._candidates.append(path)
         return path
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 from quinkgl.transport.timers import Timer, TimerTable
 
 _LEAST_S = 1.0
-_PROBE_TIMEOUTS = 3
-_MAX_DOUBLINGS = 6
 
 
 class SilenceWatch:
@@ -20,20 +18,18 @@ class SilenceWatch:
     It is looked at when it is due, not moved with each packet.
     """
 
-    __slots__ = ("_count", "_heard_at", "_most_s", "_timers", "is_on")
+    __slots__ = ("_heard_at", "_most_s", "_timers", "is_on")
 
     def __init__(self, timers: TimerTable, most_s: float, now: float) -> None:
         """``most_s`` is the keepalive interval, which shows where we are anyway."""
         self._timers = timers
         self._most_s = most_s
         self._heard_at = now
-        self._count = 0
         self.is_on = False
 
     def on_heard(self, now: float) -> None:
         """Something authentic came."""
         self._heard_at = now
-        self._count = 0
 
     def begin(self, probe_timeout_s: float, now: float) -> None:
         """More of a transfer has to come: watch."""
@@ -51,10 +47,8 @@ class SilenceWatch:
         if due > now:
             self._timers.set(Timer.SILENCE, due)
             return False
-        self._count += 1
         self._timers.set(Timer.SILENCE, now + self._wait_s(probe_timeout_s))
         return True
 
     def _wait_s(self, probe_timeout_s: float) -> float:
-        wait = max(_LEAST_S, _PROBE_TIMEOUTS * probe_timeout_s) * (1 << min(self._count, _MAX_DOUBLINGS))
-        return min(wait, self._most_s)
+        return min(max(_LEAST_S, probe_timeout_s), self._most_s)

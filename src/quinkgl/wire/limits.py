@@ -146,6 +146,7 @@ class Constants:
     stateless_reset_token_bytes: int
     reset_min_bytes: int
     reset_max_bytes: int
+    least_eliciting_bytes: int
     path_challenge_tries: int
     cookie_secret_s: float
     key_phase_packets: int
