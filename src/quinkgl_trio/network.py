@@ -14,6 +14,7 @@ from quinkgl.crypto.identity import short_id
 from quinkgl.swarm import (
     ConnectFailed,
     PeerConnected,
+    PeerConvicted,
     PeerDisconnected,
     PeerRefused,
     PeerView,
@@ -198,6 +199,8 @@ class Network:
                 self._not_ours("connect_failed", expected_peer, address, code, reason, by_remote=False)
             case PeerRefused(peer, address, code, reason, by_remote):
                 self._not_ours("peer_refused", peer, address, code, reason, by_remote=by_remote)
+            case PeerConvicted(peer, round, first, second):
+                self._tell("security.equivocation", peer, round=round, first=first.hex(), second=second.hex())
 
     def _not_ours(
         self, name: str, peer: bytes | None, address: Address, code: int, reason: str, *, by_remote: bool

@@ -230,6 +230,8 @@ def _note(name: str, payload: Mapping[str, Any]) -> str | None:
             return f"lost {payload['peer'][:8]} ({payload['code']})"
         case "peer_refused" | "security.identity_mismatch":
             return f"no agreement with {payload['address']}: {payload['code']} {payload['reason']}".rstrip()
+        case "security.equivocation":
+            return f"{payload['peer'][:8]} signed two updates for round {payload['round']}: done with it"
         case "security.update_rejected":
             return f"update of {payload['peer'][:8]} rejected: {payload['code']} {payload['reason']}"
     return None

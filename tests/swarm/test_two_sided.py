@@ -166,6 +166,59 @@ def test_an_undecided_exchange_ends_with_the_session():
     assert mixers[0].offer(1) is None
 
 
+def test_a_refused_offer_is_over_on_both_sides():
+    net, mixers = pair(13)
+    name = mixers[0].offer(1)
+
+    def offered():
+        return [event for event in mixers[1].node.events if isinstance(event, ExchangeOffered)]
+
+    assert net.network.run(lambda: bool(offered()), limit_s=5)
+    assert mixers[1].swarm.abort_exchange(offered()[0].peer, name, now=net.network.now)
+    net.network.settle_all()
+    net.network.run(limit_s=1.0)
+    for mixer in mixers:
+        (event,) = [event for event in mixer.node.events if isinstance(event, ExchangeAborted)]
+        assert (event.exchange, event.code) == (name, ErrorCode.NOT_WANTED)
+
+
+def test_what_is_on_the_way_for_an_aborted_exchange_is_cancelled():
+    net, mixers = pair(15, Link(delay_s=0.01, rate=20_000))
+    name = mixers[0].offer(1, lateness=1)
+    run(net, mixers, lambda: mixers[1].node.machine.stats.bytes_received > 10_000, limit_s=5.0)
+    assert mixers[1].swarm.has_open_transfers()
+    assert mixers[0].swarm.abort_exchange(net.identity(1).peer_id, name, now=net.network.now)
+    net.network.settle_all()
+    assert net.network.run(lambda: not any(mixer.swarm.has_open_transfers() for mixer in mixers), limit_s=5)
+    assert mixers[1].node.machine.stats.bytes_received < 50_000 < len(mixers[0].body())
+    assert not any(isinstance(event, ExchangeCommitted) for mixer in mixers for event in mixer.node.events)
+    # The next one is as good as the first.
+    assert mixers[0].offer(1) is not None
+    assert run(net, mixers, lambda: all(mixer.applied for mixer in mixers))
+
+
+def test_a_round_that_ends_does_not_wait_for_an_exchange():
+    net, mixers = pair(17)
+    mixers[0].offer(1)
+    mixers[0].swarm.set_round(1, now=net.network.now)
+    assert run(net, mixers, settled(mixers), limit_s=5.0)
+    assert [mixer.number for mixer in mixers] == [100, 20]
+    (event,) = [event for event in mixers[0].node.events if isinstance(event, ExchangeAborted)]
+    assert event.code == ErrorCode.E_RND_STALE
+
+
+def test_a_peer_whose_transfers_take_all_its_room_aborts():
+    net, mixers = pair(19, Link(delay_s=0.01, rate=50_000))
+    for _ in range(3):
+        assert mixers[0].offer(1, lateness=1) is not None
+        mixers[0].number += 1  # another body each time
+    assert run(net, mixers, settled(mixers), limit_s=60.0)
+    codes = {event.code for event in mixers[1].node.events if isinstance(event, ExchangeAborted)}
+    assert codes <= {ErrorCode.E_BUSY}
+    assert mixers[0].applied == mixers[1].applied
+    assert sum(mixer.number for mixer in mixers) == 123
+
+
 def test_an_object_that_no_exchange_waits_for_is_refused():
     net, mixers = pair(9)
     body = memoryview(bytes(100))
