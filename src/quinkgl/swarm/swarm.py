@@ -365,7 +365,8 @@ class Swarm(ExchangeCommands):
         """
         now = self._clock(now)
         self._endpoint.receive_datagram(data, source, now=now, segment_size=segment_size)
-        self._settle()
+        if self._endpoint.has_events or self._closing:  # most datagrams are no news to anybody else
+            self._settle()
 
     @exclusive
     def handle_timer(self, *, now: float) -> None:

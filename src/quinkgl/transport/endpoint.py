@@ -367,6 +367,11 @@ class Endpoint(Exclusive):
         """Take the next event."""
         return self._events.popleft() if self._events else None
 
+    @property
+    def has_events(self) -> bool:
+        """Whether an event is ready."""
+        return bool(self._events)
+
     @exclusive
     def next_datagram(self, now: float) -> Transmit | None:
         """Build the next datagram; handshakes first, then the sessions in turn."""
