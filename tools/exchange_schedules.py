@@ -33,6 +33,11 @@ LARGE: dict[str, tuple[dict[bytes, int], Budgets, int]] = {
     "each offers": (PAIR, Budgets(((A, B), (B, A))), 1),
     "three peers in a chain": (THREE, Budgets(((A, B), (B, C))), 1),
 }
+BRISK: dict[str, tuple[dict[bytes, int], Budgets, int]] = {
+    "three peers, and the middle one crashes": (THREE, Budgets(((A, B), (B, C)), crashes=(B,)), 1),
+    "each offers, and one crashes": (PAIR, Budgets(((A, B), (B, A)), crashes=(A,)), 1),
+}
+"""Members of these act on all that they are told at once."""
 
 
 def schedule(seed: int) -> tuple[int, Counter[str], str]:
@@ -46,8 +51,8 @@ def schedule(seed: int) -> tuple[int, Counter[str], str]:
 
 def explore(name: str) -> tuple[str, int, int]:
     """Walk one world in a worker."""
-    numbers, budgets, answers = {**WORLDS, **LARGE}[name]
-    world = World(numbers, budgets, answers=answers)
+    numbers, budgets, answers = {**WORLDS, **BRISK, **LARGE}[name]
+    world = World(numbers, budgets, answers=answers, brisk=name in BRISK)
     return name, world.walk(), len(world.judged)
 
 
@@ -70,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             totals += counts
         shown = ", ".join(f"{name} {totals[name]}" for name in ("committed", "late", "crashes", "rounds"))
         print(f"{options.schedules} schedules: none ended one-sided, every sum kept ({shown})")
-        worlds = [*(WORLDS if options.worlds else ()), *(LARGE if options.large else ())]
+        worlds = [*((*WORLDS, *BRISK) if options.worlds else ()), *(LARGE if options.large else ())]
         if worlds:
             for name, states, judged in pool.imap(explore, worlds):
                 print(f"{name}: {states} states, {judged} of the members alone; none ends one-sided")

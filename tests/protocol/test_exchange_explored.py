@@ -26,3 +26,19 @@ def test_no_reachable_state_ends_one_sided(numbers, budgets, answers):
     states = world.walk(limit=100_000)
     print(f"{states} states, {len(world.judged)} of the members alone")
     assert states > 200
+
+
+@pytest.mark.parametrize(
+    ("numbers", "budgets"),
+    [
+        pytest.param({A: 100, B: 7}, Budgets(((A, B),), crashes=(A, B), rounds=(B,)), id="both crash"),
+        pytest.param({A: 100, B: 7}, Budgets(((A, B), (B, A))), id="each offers"),
+        pytest.param({A: 100, B: 7, C: -3}, Budgets(((A, B), (B, C))), id="three peers"),
+    ],
+)
+def test_two_exchanges_and_three_peers(numbers, budgets):
+    """Members that act at once: fewer states, for more of everything else."""
+    world = World(numbers, budgets, brisk=True)
+    states = world.walk(limit=100_000)
+    print(f"{states} states, {len(world.judged)} of the members alone")
+    assert states > 200
