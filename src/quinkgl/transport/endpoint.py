@@ -18,33 +18,10 @@ from quinkgl.crypto.keys import key_source
 from quinkgl.crypto.psk import SwarmKeys
 from quinkgl.transport.config import EndpointConfig
 from quinkgl.transport.connection import Connection
-from quinkgl.transport.connection_events import (
-    Closed,
-    ConnectionEvent,
-    ConnectionState,
-    ControlMessage,
-    Moved,
-)
-from quinkgl.transport.events import (
-    ConnectFailed,
-    ConnectionEstablished,
-    ConnectionLost,
-    EndpointEvent,
-    MessageReceived,
-    ObjectArrived,
-    ObjectSent,
-    OfferReceived,
-    PathChanged,
-    TransferFailed,
-    Transmit,
-)
+from quinkgl.transport.connection_events import Closed, ConnectionState
+from quinkgl.transport.events import ConnectFailed, ConnectionEstablished, EndpointEvent, Transmit
 from quinkgl.transport.handshake import LocalParty
 from quinkgl.transport.handshakes import Finished, Handshakes
-from quinkgl.transport.object_events import (
-    ObjectDelivered,
-    ObjectOffered,
-    ObjectReceived,
-)
 from quinkgl.transport.reassembly import Reassembly
 from quinkgl.transport.routes import Routes
 from quinkgl.transport.scratch import Scratch
@@ -52,6 +29,7 @@ from quinkgl.transport.sinks import ObjectSink
 from quinkgl.transport.staging import Staging
 from quinkgl.transport.stateless_reset import reset_key
 from quinkgl.transport.stats import EndpointStats
+from quinkgl.transport.translation import endpoint_event
 from quinkgl.transport.wakeups import Wakeups
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
@@ -575,7 +553,7 @@ class Endpoint(Exclusive):
     def _settle(self, connection: Connection) -> None:
         """Take a connection's events, let it send, and forget it when it is over."""
         while (event := connection.next_event()) is not None:
-            translated = self._translate(connection, event)
+            translated = endpoint_event(connection.peer, event)
             if self._by_peer.get(connection.peer) is connection:
                 self._events.append(translated)
                 if isinstance(event, Closed):
@@ -586,28 +564,6 @@ class Endpoint(Exclusive):
         elif connection.local_ids.has_changes or connection.remote_ids.tokens_changed:
             self._routes.update(connection)
         self._touch(connection)
-
-    @staticmethod
-    def _translate(
-        connection: Connection,
-        event: ConnectionEvent,
-    ) -> EndpointEvent:
-        peer = connection.peer
-        match event:
-            case ControlMessage(channel, data):
-                return MessageReceived(peer, channel, data)
-            case Moved(address):
-                return PathChanged(peer, address)
-            case Closed(code, reason, by_remote):
-                return ConnectionLost(peer, code, reason, by_remote)
-            case ObjectOffered(transfer, root, size, header):
-                return OfferReceived(peer, transfer, root, size, header)
-            case ObjectReceived(transfer, root, header, body):
-                return ObjectArrived(peer, transfer, root, header, body)
-            case ObjectDelivered(transfer, root):
-                return ObjectSent(peer, transfer, root)
-            case failed:
-                return TransferFailed(peer, failed.transfer, failed.root, failed.code, failed.outgoing)
 
     def _touch(self, connection: Connection) -> None:
         """Let a connection be asked for datagrams."""
