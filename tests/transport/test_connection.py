@@ -424,13 +424,17 @@ def test_probes_back_off_and_pass_window_and_pacing():
     before = len(table.datagrams)
     assert before == 10  # the initial window
     times = []
-    for _ in range(1500):
+    for _ in range(2500):
         table.wait(0.01)
         times += [table.now] * (len(table.datagrams) - before - len(times))
     assert times[::2] == times[1::2]  # two probes each time
     gaps = [later - earlier for earlier, later in pairwise(times[::2])]
     assert len(gaps) >= 4
-    assert all(1.9 < later / earlier < 2.1 for earlier, later in pairwise(gaps))
+    longest = LIMITS.idle_timeout_s / 10
+    assert all(
+        1.9 < later / earlier < 2.1 or later == pytest.approx(longest, abs=0.02)
+        for earlier, later in pairwise(gaps)
+    )
 
 
 def test_the_peers_own_delay_is_waited_for():

@@ -166,6 +166,22 @@ def test_a_retirement_is_said_once_and_again_when_it_was_lost():
     assert ids.next_news() == 0
 
 
+def test_news_that_probes_repeat_stand_in_the_queue_once_and_go_when_one_arrived():
+    """A path that loses much makes probes repeat the oldest packets again and again."""
+    ids = RemoteIds(entry(0))
+    ids.receive_untrusted(entry(1))
+    ids.retire(entry(0))
+    assert ids.next_news() == 0
+    for _ in range(100):
+        ids.on_lost(0)
+    assert [ids.next_news(), ids.next_news()] == [0, None]
+    ids.on_lost(0)
+    ids.on_acknowledged(0)
+    assert not ids.has_news
+    ids.on_lost(0)
+    assert ids.next_news() is None
+
+
 def test_a_peer_that_takes_no_news_of_retired_ids_gives_no_more():
     ids = RemoteIds(entry(0))
     for sequence in range(1, 4 * STOCK + 2):

@@ -66,6 +66,8 @@ class Link:
     rate: float | None = None
     queue_bytes: int = 1 << 20
     """What may wait for the link's rate; more is dropped at the tail."""
+    shared: str | None = None
+    """Paths whose links name the same queue share its rate; None for a queue of one's own."""
     mtu: int | None = None
     """Bytes of the largest datagram (UDP payload) that passes; a larger one vanishes without a word."""
     mtu_changes: tuple[tuple[float, int], ...] = ()
@@ -139,7 +141,7 @@ class VirtualNetwork:
         self.gathers = False
         """Whether datagrams that arrive at one instant are delivered together, as runs."""
         self._links: dict[tuple[Address, Address], Link] = {}
-        self._free_at: dict[tuple[Address, Address], float] = {}
+        self._free_at: dict[tuple[Address, Address] | str, float] = {}
         self._queue: list[tuple[float, int, Address, Address, bytes]] = []
         self._sequence = 0
         self._bad: dict[tuple[Address, Address], bool] = {}
@@ -320,9 +322,10 @@ class VirtualNetwork:
         """When the datagram has left the sender, None when the link's queue is full."""
         if link.rate is None:
             return self.now
-        free_at = max(self.now, self._free_at.get(path, 0.0))
+        queue = link.shared if link.shared is not None else path
+        free_at = max(self.now, self._free_at.get(queue, 0.0))
         if (free_at - self.now) * link.rate > link.queue_bytes:
             return None
         leaves_at = free_at + size / link.rate
-        self._free_at[path] = leaves_at
+        self._free_at[queue] = leaves_at
         return leaves_at

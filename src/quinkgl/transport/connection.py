@@ -74,6 +74,8 @@ _FINISH_LIFETIME_S = 2 * LIMITS.half_open_lifetime_s
 """How long an initiator waits for the first packet of its session."""
 _LOSS_TIMERS = 2
 """What the loss timer found lost may have hidden that the probe time-out is over too."""
+_PROBES_PER_IDLE_TIMEOUT = 10
+"""Doubled for ever, probes would soon be rarer than that, and a bad path would pass for a dead one."""
 _KEEPALIVES_PER_IDLE_TIMEOUT = 4
 """Three of four may be lost before a peer that asked for a short idle time-out gives us up."""
 
@@ -150,6 +152,7 @@ class Connection:
             run_packets=config.run_packets,
             timers=self._timers,
             stats=stats,
+            max_probe_interval_s=self._idle_timeout_s / _PROBES_PER_IDLE_TIMEOUT,
             rng=rng,
         )
         self._recovery = self._flow.recovery
@@ -330,7 +333,10 @@ class Connection:
         timers = self._timers
         self._closing.handle_timer(now)
         if timers.expired(Timer.IDLE, now):
-            self._finish_silently(ErrorCode.E_IDLE, "nothing was heard for the idle time-out", now)
+            if self._finish is None:
+                self._finish_silently(ErrorCode.E_IDLE, "nothing was heard for the idle time-out", now)
+            else:
+                self._finish_silently(ErrorCode.E_HS_TIMEOUT, "no packet showed that message 3 arrived", now)
         if self.state is not ConnectionState.OPEN:
             return
         if timers.expired(Timer.FINISH, now):

@@ -81,7 +81,7 @@ class LocalIds:
 
     def on_lost(self, entry: ConnectionId) -> None:
         """A NEW_CID was lost: tell it again, unless the peer has retired the id since."""
-        if entry.sequence in self._by_sequence:
+        if entry.sequence in self._by_sequence and entry not in self._untold:
             self._untold.append(entry)
 
     def retire_untrusted(self, sequence: int, used: bytes) -> None:
@@ -104,7 +104,7 @@ class LocalIds:
 class RemoteIds:
     """The ids that our packets may bear: one in use on each path, the others in stock."""
 
-    __slots__ = ("_known", "_retired", "_retiring", "_seen", "_used", "first", "tokens_changed")
+    __slots__ = ("_known", "_retired", "_retiring", "_seen", "_untaken", "_used", "first", "tokens_changed")
 
     def __init__(self, first: ConnectionId) -> None:
         """Start with the id of the handshake, in use."""
@@ -117,6 +117,8 @@ class RemoteIds:
         self._seen.add(first.sequence, first.sequence + 1)
         self._retired = 0
         self._retiring: deque[int] = deque()
+        self._untaken: set[int] = set()
+        """Numbers of retired ids of which the peer is not known to have heard."""
 
     @property
     def stock(self) -> int:
@@ -171,6 +173,7 @@ class RemoteIds:
         self.tokens_changed = True
         self._retired += 1
         self._retiring.append(entry.sequence)
+        self._untaken.add(entry.sequence)
 
     @property
     def has_news(self) -> bool:
@@ -182,8 +185,15 @@ class RemoteIds:
         return self._retiring.popleft() if self._retiring else None
 
     def on_lost(self, sequence: int) -> None:
-        """A RETIRE_CID was lost: say it again."""
-        self._retiring.append(sequence)
+        """A RETIRE_CID was lost, or a probe repeats it: say it again, unless another one has arrived."""
+        if sequence in self._untaken and sequence not in self._retiring:
+            self._retiring.append(sequence)
+
+    def on_acknowledged(self, sequence: int) -> None:
+        """A RETIRE_CID arrived."""
+        self._untaken.discard(sequence)
+        if sequence in self._retiring:
+            self._retiring.remove(sequence)
 
 
 def _equal(known: ConnectionId, entry: ConnectionId) -> bool:

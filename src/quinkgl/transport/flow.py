@@ -46,6 +46,7 @@ class Flow:
         make_mtu: Callable[[], PathMtu],
         new_controller: Callable[[int], CongestionController],
         max_ack_delay_s: float,
+        max_probe_interval_s: float,
         run_packets: int,
         timers: TimerTable,
         stats: EndpointStats,
@@ -53,7 +54,8 @@ class Flow:
     ) -> None:
         """``make_mtu`` begins the search on a path, ``new_controller`` makes a controller for its size.
 
-        ``max_ack_delay_s`` is the peer's, ``rng`` chooses which packet numbers are skipped.
+        ``max_ack_delay_s`` is the peer's; ``max_probe_interval_s`` is as :class:`LossRecovery` takes it;
+        ``rng`` chooses which packet numbers are skipped.
         """
         self._make_mtu = make_mtu
         self._new_controller = new_controller
@@ -62,7 +64,10 @@ class Flow:
         self._stats = stats
         self.mtu = make_mtu()
         self.recovery: LossRecovery[Contents] = LossRecovery(
-            new_controller(self.mtu.datagram_bytes), max_ack_delay_s=max_ack_delay_s, rng=rng
+            new_controller(self.mtu.datagram_bytes),
+            max_ack_delay_s=max_ack_delay_s,
+            max_probe_interval_s=max_probe_interval_s,
+            rng=rng,
         )
         self.pacer = Pacer(self.mtu.datagram_bytes)
         self.probes_due = 0

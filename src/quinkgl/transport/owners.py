@@ -47,6 +47,8 @@ class ContentOwners:
                     self._frames.control_out.on_acknowledged(content)
                 case AckSent(largest):
                     self._received.on_ack_acknowledged(largest)
+                case RetireCidSent(sequence):
+                    self._remote_ids.on_acknowledged(sequence)
                 case _:
                     pass
 

@@ -9,6 +9,7 @@ are remembered together: one entry and one bit for each, so that an ACK costs wh
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -110,6 +111,7 @@ class LossRecovery(Generic[C]):
         "_largest_acknowledged",
         "_last_sent_at",
         "_loss_time",
+        "_max_probe_interval_s",
         "_next_number",
         "_path_since",
         "_rng",
@@ -128,12 +130,18 @@ class LossRecovery(Generic[C]):
         controller: CongestionController,
         *,
         max_ack_delay_s: float,
+        max_probe_interval_s: float = math.inf,
         rng: random.Random | None = None,
     ) -> None:
-        """Start with nothing in flight; ``rng`` chooses which numbers are skipped, none without it."""
+        """Start with nothing in flight.
+
+        ``max_probe_interval_s`` bounds the doubling of probe time-outs; ``rng`` chooses which numbers are
+        skipped, none without it.
+        """
         self.controller = controller
         self.rtt = RttEstimator()
         self.max_ack_delay_s = max_ack_delay_s
+        self._max_probe_interval_s = max_probe_interval_s
         self.bytes_in_flight = 0
         self.probe_count = 0
         self._sent: deque[SentRun[C]] = deque()
@@ -251,8 +259,9 @@ class LossRecovery(Generic[C]):
             return self._loss_time
         if not self._sent:
             return None
-        backoff = 1 << min(self.probe_count, _MAX_BACKOFF)
-        return self._last_sent_at + self.rtt.probe_timeout(self.max_ack_delay_s) * backoff
+        timeout = self.rtt.probe_timeout(self.max_ack_delay_s)
+        doubled = timeout * (1 << min(self.probe_count, _MAX_BACKOFF))
+        return self._last_sent_at + min(doubled, max(timeout, self._max_probe_interval_s))
 
     def on_timeout(self, now: float) -> list[RunPart[C]]:
         """Act on the timer: return packets lost by time; an empty list asks for a probe (RFC 9002 6.2.4)."""
