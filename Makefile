@@ -12,7 +12,7 @@ SEEDS ?= 0 1 2 3 4
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint coverage netns hostile mutants fashion demo-acceptance bench clean
+.PHONY: help demo test lint coverage netns hostile mutants network transfer exchange fashion demo-acceptance bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -49,11 +49,20 @@ netns: $(VENV)/.installed-dev  ## The demo in a network namespace of its own (ro
 	tools/debian_package.sh nftables /usr/sbin/nft /usr/sbin/ip /sbin/ip
 	$(BIN)/python -m pytest -s -m netns tests/netns
 
-hostile: $(VENV)/.installed-dev  ## A training node under 20,000 random and mutated datagrams
+hostile: $(VENV)/.installed-dev  ## Training nodes under floods of forged, random and mutated datagrams (root or user namespaces)
 	$(BIN)/python -m pytest -s -m hostile tests/hostile
 
 mutants: $(VENV)/.installed-dev  ## Plant bugs one at a time in a copy: the tests must notice each
 	$(BIN)/python tools/mutants.py
+
+network: $(VENV)/.installed-dev  ## Whole transfers over 500 bad links in virtual time
+	$(BIN)/python tools/acceptance_network.py
+
+transfer: $(VENV)/.installed-run  ## 100 MB by send and receive, either side killed half-way, judged
+	$(BIN)/python tools/acceptance_transfer.py
+
+exchange: $(VENV)/.installed-dev  ## 100,000 random schedules of the two-sided exchange, and its small worlds
+	$(BIN)/python tools/exchange_schedules.py --worlds
 
 fashion: $(VENV)/.installed-run  ## The demo on Fashion-MNIST (installs the Debian package dataset-fashion-mnist)
 	tools/debian_package.sh dataset-fashion-mnist /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
