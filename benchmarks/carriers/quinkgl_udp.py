@@ -28,6 +28,7 @@ from quinkgl.transport.connection import ConnectionConfig
 from quinkgl.udp import Offload
 from quinkgl.wire.control import Channel
 from quinkgl_trio.driver import UdpDriver, open_driver
+from quinkgl_trio.hashing import hash_off_loop
 from quinkgl_trio.sockets import bind_udp
 
 _LOOPBACK = ("127.0.0.1", 0)
@@ -118,9 +119,10 @@ async def _send(
             if round_number == 2:
                 await trio.sleep(0.3)
                 clock.begin()
+            update = await hash_off_loop(data)
             driver.call(
-                lambda now, data=data, round_number=round_number: swarm.publish_update(
-                    data, round=round_number, sample_count=1, targets=targets, now=now
+                lambda now, update=update, round_number=round_number: swarm.publish_update(
+                    update, round=round_number, sample_count=1, targets=targets, now=now
                 )
             )
             for _ in ports:

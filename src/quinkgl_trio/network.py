@@ -13,6 +13,7 @@ import trio
 from quinkgl.crypto.identity import short_id
 from quinkgl.swarm import (
     ConnectFailed,
+    HashedObject,
     PeerConnected,
     PeerConvicted,
     PeerDisconnected,
@@ -140,7 +141,7 @@ class Network:
 
     def publish(
         self,
-        body: bytes,
+        update: HashedObject,
         *,
         round: int,
         sample_count: int,
@@ -150,12 +151,12 @@ class Network:
         """Offer one encoded update to ``targets``; delivery goes on in the background."""
         root = self._driver.call(
             lambda now: self._swarm.publish_update(
-                body, round=round, sample_count=sample_count, targets=targets, metadata=metadata, now=now
+                update, round=round, sample_count=sample_count, targets=targets, metadata=metadata, now=now
             )
         )
         self._in_flight[root] += len(targets)
         names = [peer.hex() for peer in targets]
-        self._emit("model_send_started", {"round": round, "targets": names, "bytes": len(body)})
+        self._emit("model_send_started", {"round": round, "targets": names, "bytes": len(update.body)})
 
     def disconnect(self, peer: bytes, code: ErrorCode, reason: str) -> None:
         """End the session with a peer that has misbehaved."""

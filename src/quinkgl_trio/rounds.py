@@ -28,6 +28,7 @@ from quinkgl.training import (
     TrainRequested,
 )
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
+from quinkgl_trio.hashing import hash_off_loop
 from quinkgl_trio.learner import Learner, TrainingStopped
 from quinkgl_trio.network import Emit, Network
 
@@ -178,7 +179,7 @@ class RoundLoop:
         targets = self._topology.select(self._context, self._fan_out)
         self._emit("targets_selected", {"round": round, "targets": targets})
         if targets:
-            body = await trio.to_thread.run_sync(self._learner.encode)
+            body = await hash_off_loop(await trio.to_thread.run_sync(self._learner.encode))
             self._network.publish(
                 body,
                 round=round,

@@ -10,7 +10,7 @@ import trio
 
 from quinkgl.crypto.identity import Identity
 from quinkgl.crypto.keys import KeySource
-from quinkgl.swarm import Capabilities, Swarm, SwarmConfig
+from quinkgl.swarm import Capabilities, Swarm, SwarmConfig, hash_object
 from quinkgl.testing.swarms import small_manifest
 from quinkgl.transport import EndpointConfig
 from quinkgl.wire.errors import ErrorCode
@@ -92,7 +92,7 @@ async def test_two_meet_exchange_an_update_and_part():
             second.network.set_round(1)
             body = bytes(range(256)) * 300
             target = [first.swarm.peer_id]
-            second.network.publish(body, round=1, sample_count=8, targets=target, metadata={})
+            second.network.publish(hash_object(body), round=1, sample_count=8, targets=target, metadata={})
             await second.network.delivered(timeout_s=5)
             await first.until(lambda: first.updates)
         await first.until(lambda: "peer_disconnected" in first.names())

@@ -18,7 +18,7 @@ from quinkgl.manifest import ManifestError, StrategySpec, for_model
 from quinkgl.models import NumPyModel
 from quinkgl.serialization import encode_tensors
 from quinkgl.storage import CheckpointError, list_checkpoints
-from quinkgl.swarm import Capabilities, Swarm
+from quinkgl.swarm import Capabilities, Swarm, hash_object
 from quinkgl_trio.checkpointing import load_latest
 from quinkgl_trio.driver import open_swarm
 from quinkgl_trio.network import JoinError, Network
@@ -241,7 +241,9 @@ async def test_bad_updates_are_dropped_and_charged_and_the_round_survives():
                 nursery.start_soon(node.run)
                 for round in range(1, 4):
                     body = encode_tensors(broken | {"layers.1.bias": np.full(10, round, np.float32)})
-                    network.publish(body, round=round, sample_count=64, targets=[node.peer_id], metadata={})
+                    network.publish(
+                        hash_object(body), round=round, sample_count=64, targets=[node.peer_id], metadata={}
+                    )
                     await network.delivered(timeout_s=60)
                 with trio.fail_after(60):
                     while network.peers():  # noqa: ASYNC110

@@ -37,6 +37,7 @@ from quinkgl.swarm.events import (
     UpdateNotDelivered,
     UpdateReceived,
 )
+from quinkgl.swarm.hashed import HashedObject, hash_object
 from quinkgl.swarm.manifest_fetcher import (
     FetchFailed,
     ManifestFetched,
@@ -61,6 +62,7 @@ __all__ = [
     "FetchFailed",
     "FingerprintNotReceived",
     "FingerprintReceived",
+    "HashedObject",
     "ManifestFetched",
     "ManifestFetcher",
     "ManifestFetcherEvent",
@@ -80,4 +82,5 @@ __all__ = [
     "UpdateDelivered",
     "UpdateNotDelivered",
     "UpdateReceived",
+    "hash_object",
 ]

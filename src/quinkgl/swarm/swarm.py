@@ -30,6 +30,7 @@ from quinkgl.swarm.events import (
 from quinkgl.swarm.exchange_commands import ExchangeCommands
 from quinkgl.swarm.fetchers import Fetchers
 from quinkgl.swarm.fingerprints import Fingerprints
+from quinkgl.swarm.hashed import Body, HashedObject
 from quinkgl.swarm.sessions import Sessions
 from quinkgl.swarm.two_sided import TwoSided, published
 from quinkgl.swarm.updates import Updates
@@ -187,7 +188,7 @@ class Swarm(ExchangeCommands):
     @exclusive
     def publish_update(
         self,
-        body: bytes | bytearray | memoryview,
+        body: Body | HashedObject,
         *,
         round: int,
         sample_count: int,
@@ -200,7 +201,8 @@ class Swarm(ExchangeCommands):
     ) -> bytes:
         """Offer an update to ``targets`` and return its Merkle root.
 
-        ``attachments`` are further objects that belong to it: a target has all or nothing. Bodies are shared,
+        A large ``body`` is better hashed beforehand, off the loop (:func:`hash_object`). ``attachments`` are
+        further objects that belong to it: a target has all or nothing. Bodies are shared,
         not copied, and must not change until every target has them or is gone. Each target answers with
         UpdateDelivered or UpdateNotDelivered (SUPERSEDED when a newer update replaced this one
         before its turn came).

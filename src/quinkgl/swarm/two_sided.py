@@ -14,14 +14,13 @@ from quinkgl.protocol.exchange import (
 from quinkgl.swarm.counts import Counts
 from quinkgl.swarm.deliveries import Publication
 from quinkgl.swarm.events import SwarmEvent
+from quinkgl.swarm.hashed import Body, HashedObject, hash_object
 from quinkgl.transport import (
     Endpoint,
     ObjectArrived,
     ObjectSent,
     OfferReceived,
     TransferFailed,
-    leaf_hashes,
-    merkle_root,
 )
 from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode
@@ -30,11 +29,10 @@ Name = tuple[bytes, bytes]
 """The peer and the name of an exchange."""
 
 
-def published(body: bytes | bytearray | memoryview) -> Publication:
+def published(body: Body | HashedObject) -> Publication:
     """Return a body with its leaf list and root; the body is shared, not copied."""
-    view = memoryview(body).cast("B").toreadonly()
-    leaves = leaf_hashes(view)
-    return Publication(merkle_root(leaves), b"".join(leaves), view)
+    hashed = body if isinstance(body, HashedObject) else hash_object(body)
+    return Publication(hashed.root, hashed.leaves, hashed.body)
 
 
 class TwoSided:
