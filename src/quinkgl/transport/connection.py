@@ -384,7 +384,10 @@ class Connection:
             )
             self._timers.set(Timer.FINISH, now + delay)
             return Outgoing(self._finish)
-        return self._next_frames(now) or self._next_mtu_probe(now) or self._next_bulk(now)
+        frames = self._next_frames(now)
+        if frames is not None or not self.objects.has_chunk:
+            return frames
+        return self._next_mtu_probe(now) or self._next_bulk(now)
 
     def next_path_datagram(self, now: float) -> tuple[bytes, Address] | None:
         """Build the next path challenge or answer, and say where it goes.
@@ -474,7 +477,7 @@ class Connection:
             self._finish_due = False
             self._timers.stop(Timer.FINISH)
             self.local_ids.supply()
-        self._silence.on_heard(now)
+        self._silence.heard_at = now
         if not self._silence.is_on and self.objects.expects_chunks:
             self._silence.begin(self._flow.probe_timeout_s, now)
 
@@ -581,7 +584,7 @@ class Connection:
         return Outgoing(packet)
 
     def _next_bulk(self, now: float) -> Outgoing | None:
-        if not (self.objects.has_chunk and self._flow.may_send(now)):
+        if not self._flow.may_send(now):
             return None
         size = self._flow.next_size
         step = size - BULK_OVERHEAD_BYTES
@@ -614,8 +617,8 @@ class Connection:
         return Outgoing(data, size if count > 1 else None)
 
     def _next_mtu_probe(self, now: float) -> Outgoing | None:
-        """Build a probe for a larger datagram, while there is bulk data that would profit."""
-        size = self._flow.mtu_probe_due(now) if self.objects.has_chunk else None
+        """Build a probe for a larger datagram; there is bulk data that would profit."""
+        size = self._flow.mtu_probe_due(now)
         if size is None:
             return None
         packet = self._seal(PING + bytes(size - SHORT_OVERHEAD_BYTES - len(PING)), now)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from quinkgl.transport.congestion import CongestionController
 from quinkgl.transport.contents import Contents
 from quinkgl.transport.pacer import Pacer
-from quinkgl.transport.path_mtu import PathMtu
+from quinkgl.transport.path_mtu import MtuState, PathMtu
 from quinkgl.transport.recovery import AckResult, LossRecovery, RunPart
 from quinkgl.transport.staging import run_packets_of
 from quinkgl.transport.stats import EndpointStats
@@ -119,7 +119,10 @@ class Flow:
 
         Recovery never hears of it: its loss is no sign of congestion (RFC 8899 section 3).
         """
-        size = None if self.probes_due else self.mtu.probe_due(now)
+        mtu = self.mtu
+        if mtu.state is MtuState.OFF or self.probes_due:
+            return None
+        size = mtu.probe_due(now)
         if size is None or size > self.recovery.controller.window or not self.may_send(now):
             return None
         return size

@@ -120,7 +120,15 @@ class PathChange(NamedTuple):
 class Paths:
     """The current path of a session, its candidates, and what is still to be said to each."""
 
-    __slots__ = ("_candidates", "_has_challenged", "_ids", "_random_bytes", "_responses", "current")
+    __slots__ = (
+        "_candidates",
+        "_has_challenged",
+        "_ids",
+        "_random_bytes",
+        "_responses",
+        "current",
+        "is_busy",
+    )
 
     def __init__(
         self, address: Address, ids: RemoteIds, random_bytes: Callable[[int], bytes], now: float
@@ -131,6 +139,8 @@ class Paths:
         self._candidates: list[Path] = []
         self._responses: deque[tuple[bytes, Address]] = deque(maxlen=_RESPONSES)
         self._has_challenged = False
+        self.is_busy = False
+        """Whether there is anything at all to do; False on nearly every packet of a session."""
         self.current = Path(address, ids.first, PathState.CURRENT, -1, now)
 
     # Input
@@ -150,6 +160,7 @@ class Paths:
     def on_challenge(self, data: bytes, source: Address) -> None:
         """Remember to answer a challenge where it came from (RFC 9000 section 8.2.2)."""
         self._responses.append((data, source))
+        self.is_busy = True
 
     def on_response_untrusted(self, data: bytes) -> PathChange | None:
         """Take an answer; the session moves when it is to a challenge of a candidate.
@@ -190,6 +201,7 @@ class Paths:
         """
         if self._responses:
             data, source = self._responses.popleft()
+            self._update()
             path = next((path for path in self._candidates if path.address == source), self.current)
             return PathPacket(source, path.connection_id.id, encode_path_response(data))
         for path in self._candidates:
@@ -201,12 +213,9 @@ class Paths:
 
     def deadline(self) -> float | None:
         """When the next challenge is due, or a candidate is given up."""
-        return min((path.next_try_at for path in self._candidates), default=None)
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether there is anything at all to do; False on nearly every packet of a session."""
-        return bool(self._candidates or self._responses)
+        if not self._candidates:
+            return None
+        return min(path.next_try_at for path in self._candidates)
 
     # Inside
 
@@ -216,6 +225,7 @@ class Paths:
         path = Path(source, self._ids.take() or self.current.connection_id, PathState.CANDIDATE, number, now)
         path.timeout_s = max(rtt_s, _LEAST_TIMEOUT_S)
         self._candidates.append(path)
+        self.is_busy = True
         return path
 
     def _challenge(self, path: Path, now: float) -> PathPacket | None:
@@ -233,6 +243,7 @@ class Paths:
         old = self.current
         path.move(PathEvent.ANSWERED)
         self._candidates.remove(path)
+        self._update()
         self.current = path
         old.move(PathEvent.OVERTAKEN)
         self._give_back(old)
@@ -241,7 +252,11 @@ class Paths:
     def _drop(self, path: Path, event: PathEvent) -> None:
         path.move(event)
         self._candidates.remove(path)
+        self._update()
         self._give_back(path)
+
+    def _update(self) -> None:
+        self.is_busy = bool(self._candidates or self._responses)
 
     def _give_back(self, path: Path) -> None:
         """Retire the id of a path that is gone, unless another path uses it because the stock was empty."""

@@ -18,18 +18,15 @@ class SilenceWatch:
     It is looked at when it is due, not moved with each packet.
     """
 
-    __slots__ = ("_heard_at", "_most_s", "_timers", "is_on")
+    __slots__ = ("_most_s", "_timers", "heard_at", "is_on")
 
     def __init__(self, timers: TimerTable, most_s: float, now: float) -> None:
         """``most_s`` is the keepalive interval, which shows where we are anyway."""
         self._timers = timers
         self._most_s = most_s
-        self._heard_at = now
+        self.heard_at = now
+        """When something authentic came last; whoever takes it says so here."""
         self.is_on = False
-
-    def on_heard(self, now: float) -> None:
-        """Something authentic came."""
-        self._heard_at = now
 
     def begin(self, probe_timeout_s: float, now: float) -> None:
         """More of a transfer has to come: watch."""
@@ -43,7 +40,7 @@ class SilenceWatch:
         self.is_on = expects
         if not expects:
             return False
-        due = self._heard_at + self._wait_s(probe_timeout_s)
+        due = self.heard_at + self._wait_s(probe_timeout_s)
         if due > now:
             self._timers.set(Timer.SILENCE, due)
             return False
