@@ -47,6 +47,7 @@ from quinkgl.wire.frames import (
     Ack,
     Close,
     Control,
+    Frame,
     MaxControl,
     MaxData,
     NewCid,
@@ -250,7 +251,8 @@ class Connection:
 
         Returns whether it was authentic and new.
         """
-        if self.state in {ConnectionState.DRAINING, ConnectionState.CLOSED}:
+        state = self._closing.state
+        if state is ConnectionState.DRAINING or state is ConnectionState.CLOSED:
             self._stats.drop("session_over")
             return False
         header = BULK_HEADER if form is PacketForm.BULK else SHORT_HEADER
@@ -371,11 +373,9 @@ class Connection:
 
     def next_datagram(self, now: float) -> Outgoing | None:
         """Build the next datagram or run, None when there is nothing to say or it must wait."""
-        close_frame = self._closing.next_frame(self._flow.probe_timeout_s, now)
-        if close_frame is not None:
-            return Outgoing(self._seal(close_frame, now))
-        if self.state is not ConnectionState.OPEN:
-            return None
+        if self._closing.state is not ConnectionState.OPEN:
+            close_frame = self._closing.next_frame(self._flow.probe_timeout_s, now)
+            return None if close_frame is None else Outgoing(self._seal(close_frame, now))
         if self._finish_due and self._finish is not None:
             self._finish_due = False
             self._finish_tries += 1
@@ -401,8 +401,23 @@ class Connection:
             return None
         return self._seal(packet.frames, now, packet.connection_id), packet.address
 
+    def due_at(self) -> float | None:
+        """When to call ``handle_timer`` or drain next."""
+        best = self._timers.earliest()
+        if self._closing.state is ConnectionState.OPEN:
+            for when in (
+                self._recovery.deadline(),
+                self._received.ack_at,
+                self.objects.deadline(),
+                self._keys.deadline(),
+                self._paths.deadline(),
+            ):
+                if when is not None and (best is None or when < best):
+                    best = when
+        return best
+
     def deadline(self) -> tuple[float, str] | None:
-        """When to call ``handle_timer`` or drain next, and why."""
+        """As ``due_at``, and why."""
         timer = self._timers.next()
         best = None if timer is None else (timer[0], timer[1].name.lower())
         if self.state is ConnectionState.OPEN:
@@ -423,7 +438,7 @@ class Connection:
         self, header: tuple[Any, ...], plaintext: bytes, source: Address, size: int, now: float
     ) -> None:
         frames = decode_frames_untrusted(plaintext)
-        eliciting = any(not isinstance(frame, Ack | Close) for frame in frames)
+        eliciting = _ask_for_an_ack(frames)
         if self._mark(header[2], now, eliciting=eliciting):
             self._on_newest(header[2], size, source, now)
         for frame in frames:
@@ -657,3 +672,10 @@ class Connection:
         self.objects.close(code, now=now)
         self._collect()
         self._events.append(Closed(code, reason, by_remote))
+
+
+def _ask_for_an_ack(frames: list[Frame]) -> bool:
+    for frame in frames:  # noqa: SIM110  a generator would cost more than the work
+        if not isinstance(frame, (Ack, Close)):
+            return True
+    return False

@@ -333,8 +333,8 @@ class Endpoint(Exclusive):
         waiting = [connection.local_id for connection in self._ready]
         for local_id in (*self._wakeups.take_due(now), *waiting):
             connection = self._connections.get(local_id)
-            due = None if connection is None else connection.deadline()
-            if connection is not None and due is not None and due[0] <= now:
+            due = None if connection is None else connection.due_at()
+            if connection is not None and due is not None and due <= now:
                 connection.handle_timer(now=now)
                 self._settle(connection)
 
@@ -573,11 +573,11 @@ class Endpoint(Exclusive):
 
     def _plan(self, connection: Connection) -> None:
         """Note when a connection is due, once it has nothing to send now: nothing else changes that."""
-        due = connection.deadline()
+        due = connection.due_at()
         if due is None:
             self._wakeups.discard(connection.local_id)
         else:
-            self._wakeups.set(connection.local_id, due[0])
+            self._wakeups.set(connection.local_id, due)
 
     def _take_failures(self) -> None:
         """Report attempts that were given up."""

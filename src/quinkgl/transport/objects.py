@@ -245,6 +245,8 @@ class ObjectExchange:
 
     def deadline(self) -> float | None:
         """When to call :meth:`handle_timer`."""
+        if not self._paces_in and not self._paces_out:
+            return None
         due = [pace.check_at for pace in self._paces_in.values()]
         due += [pace.check_at for pace in self._paces_out.values()]
         return min(due, default=None)

@@ -139,7 +139,9 @@ class Reassembly:
 
     def deadline(self) -> float | None:
         """When to call :meth:`handle_timer`."""
-        return min((partial.until for partial in self._partials.values()), default=None)
+        if not self._partials:
+            return None
+        return min(partial.until for partial in self._partials.values())
 
     def _drop_oldest(self) -> None:
         self.take_partial(*next(iter(self._partials)))

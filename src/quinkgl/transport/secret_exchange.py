@@ -112,7 +112,8 @@ class SecretExchange:
     @property
     def holds_keys(self) -> bool:
         """Whether our sending direction must keep its key: the next one is to have the secret inside."""
-        return self.state in {ExchangeState.OFFERED, ExchangeState.ANSWERED}
+        state = self.state
+        return state is ExchangeState.OFFERED or state is ExchangeState.ANSWERED
 
     def next_message(self) -> bytes | None:
         """Take the message to send."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 
 
@@ -29,7 +30,7 @@ class TimerTable:
     __slots__ = ("_due",)
 
     def __init__(self) -> None:
-        self._due: list[float | None] = [None] * len(Timer)
+        self._due = [math.inf] * len(Timer)
 
     def set(self, timer: Timer, when: float) -> None:
         """Arm a timer, replacing what it was set to."""
@@ -37,25 +38,25 @@ class TimerTable:
 
     def stop(self, timer: Timer) -> None:
         """Disarm a timer."""
-        self._due[timer] = None
+        self._due[timer] = math.inf
 
     def stop_all(self) -> None:
         """Disarm every timer."""
-        self._due = [None] * len(Timer)
+        self._due = [math.inf] * len(Timer)
+
+    def earliest(self) -> float | None:
+        """When the earliest timer is due."""
+        when = min(self._due)
+        return None if when == math.inf else when
 
     def next(self) -> tuple[float, Timer] | None:
         """Return the earliest timer, the lower-numbered one of two that are due together."""
-        earliest: float | None = None
-        first = 0
-        for index, when in enumerate(self._due):
-            if when is not None and (earliest is None or when < earliest):
-                earliest, first = when, index
-        return None if earliest is None else (earliest, _TIMERS[first])
+        when = min(self._due)
+        return None if when == math.inf else (when, _TIMERS[self._due.index(when)])
 
     def expired(self, timer: Timer, now: float) -> bool:
         """Whether a timer is due at ``now``; a due timer is disarmed by asking."""
-        when = self._due[timer]
-        if when is None or when > now:
+        if self._due[timer] > now:
             return False
-        self._due[timer] = None
+        self._due[timer] = math.inf
         return True

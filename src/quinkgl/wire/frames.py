@@ -144,6 +144,8 @@ def encode_ack(ack: Ack) -> bytes:
     kind = FrameType.ACK if ack.ecn is None else FrameType.ACK_ECN
     delay = min(_ACK_DELAY_MAX, max(0, round(ack.delay_s / ACK_DELAY_UNIT_S)))
     parts = [_ACK_HEAD.pack(kind, largest, delay, len(ack.ranges) - 1, largest - first)]
+    if len(ack.ranges) == 1 and ack.ecn is None:
+        return parts[0]
     previous = first
     for low, high in ack.ranges[1:]:
         parts.append(_ACK_RANGE.pack(previous - high - 2, high - low))
@@ -195,6 +197,8 @@ def encode_close(code: int, reason: str) -> bytes:
 
 
 PING = bytes([FrameType.PING])
+_ACKS = (FrameType.ACK, FrameType.ACK_ECN)
+_PATH_FRAMES = (FrameType.PATH_CHALLENGE, FrameType.PATH_RESPONSE)
 
 
 def decode_frames_untrusted(payload: bytes) -> list[Frame]:
@@ -215,7 +219,7 @@ def decode_frames_untrusted(payload: bytes) -> list[Frame]:
             elif kind == FrameType.PING:
                 frames.append(Ping())
                 position += 1
-            elif kind in {FrameType.ACK, FrameType.ACK_ECN}:
+            elif kind in _ACKS:
                 ack, position = _decode_ack_untrusted(payload, position)
                 frames.append(ack)
             else:
@@ -265,7 +269,7 @@ def _decode_other_untrusted(payload: bytes, position: int, kind: int) -> tuple[F
     if kind == FrameType.MAX_CONTROL:
         _, limit = _MAX_CONTROL.unpack_from(payload, position)
         return MaxControl(limit), position + _MAX_CONTROL.size
-    if kind in {FrameType.PATH_CHALLENGE, FrameType.PATH_RESPONSE}:
+    if kind in _PATH_FRAMES:
         _, data = _PATH.unpack_from(payload, position)
         frame = PathChallenge(data) if kind == FrameType.PATH_CHALLENGE else PathResponse(data)
         return frame, position + _PATH.size
