@@ -169,6 +169,19 @@ def test_the_probe_time_out_without_a_sample():
     assert made.deadline() == pytest.approx(10.0 + 0.333 + 4 * 0.1665 + ACK_DELAY_S)
 
 
+def test_probes_are_no_rarer_than_the_session_bears():
+    """R-042: the doubling ends at the bound, or at the time-out itself where that is longer."""
+    for bound, longest in ((1.0, 1.0), (0.01, 0.1 + 4 * 0.05 + ACK_DELAY_S)):
+        made = LossRecovery(NewReno(SIZE), max_ack_delay_s=ACK_DELAY_S, max_probe_interval_s=bound)
+        made.rtt.sample(0.1, 0.0)
+        send(made, 1, 0.0)
+        times = [0.0]
+        for _ in range(8):
+            times.append(made.deadline())
+            made.on_timeout(times[-1])
+        assert times[-1] - times[-2] == pytest.approx(longest)
+
+
 def test_the_probe_time_out_counts_from_the_last_packet_and_doubles():
     """Section 6.2.1: smoothed + 4 variations + delay, times two for each that passed."""
     made = recovery(rtt_s=0.1)
