@@ -12,9 +12,24 @@ from benchmarks.pairs import SEED, run_pair
 from benchmarks.table import markdown
 
 _STAGES: tuple[tuple[str, tuple[str, ...], float | None, float | None], ...] = (
-    ("AEAD, headers, nonces, copy through staging", ("quinkgl.transport.bulk",), 0.46, 0.50),
+    (
+        "AEAD, headers, nonces, copy through staging",
+        (
+            "quinkgl.transport.staging",
+            "quinkgl.transport.scratch",
+            "quinkgl.transport.sealing",
+            "quinkgl.crypto",
+        ),
+        0.46,
+        0.50,
+    ),
     ("leaf hashing", ("quinkgl.wire.merkle",), 0.5, 0.5),
-    ("object bookkeeping", ("quinkgl.transport.object",), 0.05, 0.08),
+    (
+        "object bookkeeping, copy into place",
+        ("quinkgl.transport.object", "quinkgl.transport.sinks", "quinkgl.transport.wanted"),
+        0.05,
+        0.08,
+    ),
     (
         "recovery, congestion, pacing, ACKs",
         (
@@ -25,6 +40,7 @@ _STAGES: tuple[tuple[str, tuple[str, ...], float | None, float | None], ...] = (
             "quinkgl.transport.ranges",
             "quinkgl.transport.rtt",
             "quinkgl.transport.frame",
+            "quinkgl.transport.flow",
             "quinkgl.wire.frames",
         ),
         0.08,

@@ -23,6 +23,8 @@ from quinkgl.transport.connection_events import (
     Moved,
 )
 from quinkgl.transport.connection_ids import ConnectionId, LocalIds, RemoteIds
+from quinkgl.transport.finish import LIFETIME_S as FINISH_LIFETIME_S
+from quinkgl.transport.finish import Finish
 from quinkgl.transport.flow import PROBES, Flow
 from quinkgl.transport.frame_packets import FramePackets
 from quinkgl.transport.handshake import Session
@@ -34,6 +36,7 @@ from quinkgl.transport.paths import PathChange, Paths
 from quinkgl.transport.reassembly import Reassembly
 from quinkgl.transport.received import ReceivedPackets
 from quinkgl.transport.scratch import Scratch
+from quinkgl.transport.sealing import Sealer
 from quinkgl.transport.silence import SilenceWatch
 from quinkgl.transport.sinks import ObjectSink
 from quinkgl.transport.staging import Staging
@@ -56,9 +59,7 @@ from quinkgl.wire.frames import (
     RetireCid,
     decode_frames_untrusted,
 )
-from quinkgl.wire.limits import LIMITS
 from quinkgl.wire.packets import (
-    BULK_BIT,
     BULK_HEADER,
     BULK_OVERHEAD_BYTES,
     SHORT_HEADER,
@@ -70,9 +71,6 @@ from quinkgl.wire.packets import (
 if TYPE_CHECKING:
     import random
 
-_SHORT_FORM = 0x40
-_FINISH_LIFETIME_S = 2 * LIMITS.half_open_lifetime_s
-"""How long an initiator waits for the first packet of its session."""
 _LOSS_TIMERS = 2
 """What the loss timer found lost may have hidden that the probe time-out is over too."""
 _PROBES_PER_IDLE_TIMEOUT = 10
@@ -136,13 +134,11 @@ class Connection:
         self.incoming = incoming
         self.established_at = now
         self._stats = stats
-        self._staging = staging
         self._scratch = scratch
         self._timers = TimerTable()
         self._idle_timeout_s = min(idle_timeout_s, session.parameters.idle_timeout_s)
         self._keepalive_s = min(config.keepalive_s, self._idle_timeout_s / _KEEPALIVES_PER_IDLE_TIMEOUT)
         self._max_ack_delay_s = max_ack_delay_s
-        self._first_byte = _SHORT_FORM | grease
         most = session.parameters.max_datagram_bytes
         self._flow = Flow(
             make_mtu=lambda: PathMtu.within(
@@ -174,6 +170,13 @@ class Connection:
             send_id=remote_id,
             receive_id=local_id,
         )
+        self._sealer = Sealer(
+            connection_id=remote_id,
+            grease=grease,
+            keys=self._keys,
+            recovery=self._recovery,
+            staging=staging,
+        )
         self._reader = ControlReader()
         self.objects = ObjectExchange(reassembly, session.peer_id)
         self._frames = FramePackets(self._received, self.objects, self.local_ids, self.remote_ids)
@@ -183,15 +186,12 @@ class Connection:
         self._silence = SilenceWatch(self._timers, self._keepalive_s, now)
         self._closing = Closing(self._timers, stats, close_timeout_s=config.close_timeout_s)
         self._events: deque[ConnectionEvent] = deque()
-        self._finish = finish
-        self._finish_due = finish is not None
-        self._finish_tries = 0
+        self._finish = Finish(finish, self._timers)
         # The responder shows with its first packet that message 3 arrived.
         self._frames.ping_due = incoming
         if incoming:
             self.local_ids.supply()
-        # A responder that lost message 3 forgets the handshake; waiting on would be for nothing.
-        first_wait_s = self._idle_timeout_s if incoming else min(self._idle_timeout_s, _FINISH_LIFETIME_S)
+        first_wait_s = self._idle_timeout_s if incoming else min(self._idle_timeout_s, FINISH_LIFETIME_S)
         self._timers.set(Timer.IDLE, now + first_wait_s)
         self._timers.set(Timer.KEEPALIVE, now + self._keepalive_s)
 
@@ -335,14 +335,13 @@ class Connection:
         timers = self._timers
         self._closing.handle_timer(now)
         if timers.expired(Timer.IDLE, now):
-            if self._finish is None:
-                self._finish_silently(ErrorCode.E_IDLE, "nothing was heard for the idle time-out", now)
-            else:
+            if self._finish.is_unproven:
                 self._finish_silently(ErrorCode.E_HS_TIMEOUT, "no packet showed that message 3 arrived", now)
+            else:
+                self._finish_silently(ErrorCode.E_IDLE, "nothing was heard for the idle time-out", now)
         if self.state is not ConnectionState.OPEN:
             return
-        if timers.expired(Timer.FINISH, now):
-            self._finish_due = True
+        self._finish.handle_timer(now)
         if timers.expired(Timer.KEEPALIVE, now):
             self._frames.ping_due = True
         if self._silence.is_due(self._flow.probe_timeout_s, now, expects=self.objects.expects_chunks):
@@ -375,15 +374,10 @@ class Connection:
         """Build the next datagram or run, None when there is nothing to say or it must wait."""
         if self._closing.state is not ConnectionState.OPEN:
             close_frame = self._closing.next_frame(self._flow.probe_timeout_s, now)
-            return None if close_frame is None else Outgoing(self._seal(close_frame, now))
-        if self._finish_due and self._finish is not None:
-            self._finish_due = False
-            self._finish_tries += 1
-            delay = min(self._flow.probe_timeout_s, LIMITS.handshake_timeout_s) * 2 ** min(
-                self._finish_tries - 1, 6
-            )
-            self._timers.set(Timer.FINISH, now + delay)
-            return Outgoing(self._finish)
+            return None if close_frame is None else Outgoing(self._sealer.frames(close_frame, now))
+        finish = self._finish.take(self._flow.probe_timeout_s, now)
+        if finish is not None:
+            return Outgoing(finish)
         frames = self._next_frames(now)
         if frames is not None or not self.objects.has_chunk:
             return frames
@@ -399,7 +393,7 @@ class Connection:
         packet = self._paths.next_packet(now)
         if packet is None:
             return None
-        return self._seal(packet.frames, now, packet.connection_id), packet.address
+        return self._sealer.frames(packet.frames, now, packet.connection_id), packet.address
 
     def due_at(self) -> float | None:
         """When to call ``handle_timer`` or drain next."""
@@ -487,10 +481,8 @@ class Connection:
     def _on_authentic(self, now: float) -> None:
         """Any authentic packet proves the peer alive, and that it has the handshake's last message."""
         self._timers.set(Timer.IDLE, now + self._idle_timeout_s)
-        if self._finish is not None:
-            self._finish = None
-            self._finish_due = False
-            self._timers.stop(Timer.FINISH)
+        if self._finish.is_unproven:
+            self._finish.prove()
             self.local_ids.supply()
         self._silence.heard_at = now
         if not self._silence.is_on and self.objects.expects_chunks:
@@ -509,7 +501,7 @@ class Connection:
         """The peer answered at another address: everything goes there from now on (RFC 9000 section 9)."""
         self._stats.paths_validated += 1
         self.address = change.address
-        self.remote_id = self._paths.current.connection_id.id
+        self.remote_id = self._sealer.connection_id = self._paths.current.connection_id.id
         self._flow.on_new_path(is_new_host=change.is_new_host)
         self._send_probes()
         self._events.append(Moved(change.address))
@@ -592,7 +584,7 @@ class Connection:
             return None
         room = self._flow.next_size - SHORT_OVERHEAD_BYTES
         payload, contents = frames.payload(room, now, elicit=elicit)
-        packet = self._seal(payload, now)
+        packet = self._sealer.frames(payload, now)
         if elicit:
             self._recovery.on_sent(self._recovery.next_number - 1, len(packet), contents, now)
             self._on_sent_eliciting(len(packet), now)
@@ -602,55 +594,30 @@ class Connection:
         if not self._flow.may_send(now):
             return None
         size = self._flow.next_size
-        step = size - BULK_OVERHEAD_BYTES
-        taken = self.objects.next_chunk(self._flow.sendable_packets(size) * step)
+        room = self._flow.sendable_packets(size) * (size - BULK_OVERHEAD_BYTES)
+        taken = self.objects.next_chunk(room)
         if taken is None:
             return None
         chunk, body = taken
-        count = -(-len(body) // step)
-        number = self._recovery.take_numbers(count)
-        first_byte = self._first_byte | BULK_BIT | self._keys.phase_bit
-        keys = self._keys.send_keys
-        if count == 1:
-            header = BULK_HEADER.pack(first_byte, self.remote_id, number, chunk.transfer, chunk.start)
-            data = header + keys.seal(number, header, body)
-        else:
-            data = self._staging.buffer(size).seal(
-                keys,
-                first_byte=first_byte,
-                connection_id=self.remote_id,
-                number=number,
-                transfer=chunk.transfer,
-                offset=chunk.start,
-                body=body,
-            )
-        self._keys.sealed(number + count - 1, count, now)
-        last_size = len(data) - (count - 1) * size
-        each = size if count > 1 else last_size
-        self._recovery.on_sent(number, each, (chunk,), now, count=count, last_size=last_size)
-        self._on_sent_eliciting(len(data), now)
-        return Outgoing(data, size if count > 1 else None)
+        sealed = self._sealer.bulk(chunk, body, size, now)
+        self._recovery.on_sent(
+            sealed.number, sealed.size, (chunk,), now, count=sealed.packets, last_size=sealed.last_size
+        )
+        self._on_sent_eliciting(len(sealed.data), now)
+        return Outgoing(sealed.data, size if sealed.packets > 1 else None)
 
     def _next_mtu_probe(self, now: float) -> Outgoing | None:
         """Build a probe for a larger datagram; there is bulk data that would profit."""
         size = self._flow.mtu_probe_due(now)
         if size is None:
             return None
-        packet = self._seal(PING + bytes(size - SHORT_OVERHEAD_BYTES - len(PING)), now)
+        packet = self._sealer.frames(PING + bytes(size - SHORT_OVERHEAD_BYTES - len(PING)), now)
         self._flow.on_mtu_probe_sent(size, now)
         return Outgoing(packet)
 
     def _on_sent_eliciting(self, size: int, now: float) -> None:
         self._flow.on_sent(size)
         self._timers.set(Timer.KEEPALIVE, now + self._keepalive_s)
-
-    def _seal(self, payload: bytes, now: float, connection_id: bytes | None = None) -> bytes:
-        number = self._recovery.take_number()
-        first_byte = self._first_byte | self._keys.phase_bit
-        header = SHORT_HEADER.pack(first_byte, connection_id or self.remote_id, number)
-        packet = header + self._keys.send_keys.seal(number, header, payload)
-        self._keys.sealed(number, 1, now)
-        return packet
 
     # The end
 
