@@ -107,20 +107,20 @@ async def _receive(
         )
         started = time.monotonic()
         resumed = sink.verified_bytes
-        view.tell(
-            "receive.started",
-            f"{path}: {format_bytes(ticket.size)}"
-            + (f", {format_bytes(resumed)} here already" if resumed else ""),
-            path=str(path),
-            name=ticket.name,
-            size=ticket.size,
-            root=ticket.root.hex(),
-            resumed_bytes=resumed,
-        )
         machine: Machine[EndpointEvent] = endpoint
         async with open_driver(machine, bound) as driver:
             with trio.CancelScope() as scope:
                 async with interruptible(scope.cancel) as interruption:
+                    view.tell(
+                        "receive.started",
+                        f"{path}: {format_bytes(ticket.size)}"
+                        + (f", {format_bytes(resumed)} here already" if resumed else ""),
+                        path=str(path),
+                        name=ticket.name,
+                        size=ticket.size,
+                        root=ticket.root.hex(),
+                        resumed_bytes=resumed,
+                    )
                     if resumed < ticket.size or not ticket.size:
                         reception = _Reception(driver, endpoint, sink, view, places, args.timeout)
                         await reception.run()

@@ -92,11 +92,11 @@ async def _send(
         ),
     )
     endpoint.file = file
-    _announce(context, view, ticket, file)
     machine: Machine[EndpointEvent] = endpoint
     async with open_driver(machine, bound) as driver:
         with trio.CancelScope() as scope:
             async with interruptible(scope.cancel) as interruption:
+                _announce(context, view, ticket, file)
                 await _Sending(driver, endpoint, file, view, args.receivers).run()
                 return ExitCode.SUCCESS
     return interruption.exit_code
