@@ -8,7 +8,7 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from benchmarks import handshakes, idle, stages, startup
+from benchmarks import connects, handshakes, idle, stages, startup
 from benchmarks.pairs import Transfer, round_trip, transfer
 from benchmarks.table import Row, markdown, spread
 from quinkgl.transport import PostQuantum
@@ -156,6 +156,8 @@ def small(plan: Plan, tell: Callable[[str], None]) -> list[str]:
         "post-quantum": partial(handshakes.ours, post_quantum=PostQuantum.OFFERED),
         "aioquic": handshakes.aioquic,
         "tls": handshakes.tls,
+        "ours over sockets": connects.ours,
+        "aioquic over sockets": connects.aioquic,
     }
     cpu: dict[str, list[float]] = {name: [] for name in kinds}
     carriers = {"ours": "quinkgl_udp", "grpc": "grpc_tls", "aioquic": "quic"}
@@ -181,6 +183,7 @@ def small(plan: Plan, tell: Callable[[str], None]) -> list[str]:
             ("ours", "", "aioquic", "aioquic", 0.4),
             ("post-quantum", " with ML-KEM-768", "aioquic", "aioquic", None),
             ("ours", "", "tls", "TLS 1.3", None),
+            ("ours over sockets", " and a close, over sockets", "aioquic over sockets", "aioquic", None),
         )
     ]
     rows += [
