@@ -619,6 +619,7 @@ def test_one_round_in_two_incarnations_is_no_equivocation():
     them = Offering(listening())
     them.give(header(10))
     them.give(header(10, root=root_of(11), incarnation=6))
+    assert them.machine.inbox(THEM.peer_id) is not Inbox.BARRED
 
 
 def test_only_headers_that_their_author_signed_convict():

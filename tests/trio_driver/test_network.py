@@ -154,6 +154,7 @@ async def test_the_right_identity_is_accepted():
     identity = Identity.generate(KeySource.system())
     async with member(identity=identity) as first, member(at(first, identity.peer_id)) as second:
         await second.network.join(1, timeout_s=5)
+        assert [view.peer for view in second.network.peers()] == [identity.peer_id]
 
 
 async def test_too_few_peers_is_said_with_numbers():

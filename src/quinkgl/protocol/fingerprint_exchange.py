@@ -11,14 +11,13 @@ Source: ``spec/12-fingerprint.md``.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from quinkgl.crypto.cose import decode_sign1_untrusted, sign1, verify_sign1_untrusted
 from quinkgl.crypto.identity import Identity
-from quinkgl.protocol.machine import Machine, misuse
+from quinkgl.protocol.machine import PeerMachine, misuse
 from quinkgl.protocol.rate import TokenBucket
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError, error_code_untrusted
 from quinkgl.wire.exclusive import exclusive
@@ -117,7 +116,7 @@ class FingerprintNotReceived:
 FingerprintEvent: TypeAlias = FingerprintReceived | FingerprintNotReceived
 
 
-class FingerprintExchange(Machine[FingerprintEvent]):
+class FingerprintExchange(PeerMachine[FingerprintEvent]):
     """The exchange with one peer: requests of ours, at most one at a time, and answers to its own."""
 
     def __init__(
@@ -139,14 +138,12 @@ class FingerprintExchange(Machine[FingerprintEvent]):
         self._shelf = shelf
         self._rng = rng
         self._limits = limits
-        self._outbox: deque[FingerprintMessage] = deque()
         self._bucket = TokenBucket(
             burst=limits.fingerprint_requests_per_hour,
             interval_s=_HOUR_S / limits.fingerprint_requests_per_hour,
             now=now,
         )
         self._waiting: Request | None = None
-        self._timeout_at: float | None = None
 
     @property
     def is_waiting(self) -> bool:
@@ -199,23 +196,6 @@ class FingerprintExchange(Machine[FingerprintEvent]):
         if self._timeout_at is not None and now >= self._timeout_at:
             self._finish(FingerprintNotReceived(ErrorCode.E_FP_TIMEOUT))
 
-    @exclusive
-    def next_message(self, now: float) -> bytes | None:
-        """Return the next message for the peer, or None."""
-        self._advance(now)
-        return encode_fingerprint_message(self._outbox.popleft()) if self._outbox else None
-
-    def deadline(self) -> float | None:
-        """When to call :meth:`handle_timer`; at once while there is an event or a message to take."""
-        return self._now if self._events or self._outbox else self._timeout_at
-
-    @property
-    def deadline_reason(self) -> str:
-        """What the deadline is for."""
-        if self._events or self._outbox:
-            return "output"
-        return "" if self._timeout_at is None else "timeout"
-
     def occupancy(self) -> dict[str, tuple[int, int]]:
         """How many items each collection holds, and how many it may."""
         return {
@@ -232,7 +212,7 @@ class FingerprintExchange(Machine[FingerprintEvent]):
         shown = self._shown_or_reason(request, now)
         if isinstance(shown, ErrorCode):
             self.stats.drop(shown.name)
-            self._outbox.append(Decline(request.nonce, shown))
+            self._send(Decline(request.nonce, shown))
             return
         statement = Statement(
             swarm_id=self._swarm_id,
@@ -242,7 +222,7 @@ class FingerprintExchange(Machine[FingerprintEvent]):
             epoch=shown.epoch,
             digest=shown.digest,
         )
-        self._outbox.append(Answer(sign1(self._identity, DOMAIN, encode_statement(statement)), shown.body))
+        self._send(Answer(sign1(self._identity, DOMAIN, encode_statement(statement)), shown.body))
 
     def _shown_or_reason(self, request: Request, now: float) -> Fingerprint | ErrorCode:
         """Return what to show, or why nothing. Only what costs a signature counts against the rate."""
@@ -303,4 +283,4 @@ class FingerprintExchange(Machine[FingerprintEvent]):
         self._emit(event)
 
     def _send(self, message: FingerprintMessage) -> None:
-        self._outbox.append(message)
+        self._outbox.append(encode_fingerprint_message(message))

@@ -57,6 +57,32 @@ class Machine(Exclusive, Generic[EventT]):
             self.stats.drop("event_queue_full")
 
 
+class PeerMachine(Machine[EventT]):
+    """Base of a machine that talks with one peer: messages that wait to be taken, and one time-out."""
+
+    def __init__(self, *, now: float, max_events: int) -> None:
+        super().__init__(now=now, max_events=max_events)
+        self._outbox: deque[bytes] = deque()
+        self._timeout_at: float | None = None
+
+    @exclusive
+    def next_message(self, now: float) -> bytes | None:
+        """Return the next message for the peer, or None."""
+        self._advance(now)
+        return self._outbox.popleft() if self._outbox else None
+
+    def deadline(self) -> float | None:
+        """When to call ``handle_timer``; at once while there is an event or a message to take."""
+        return self._now if self._events or self._outbox else self._timeout_at
+
+    @property
+    def deadline_reason(self) -> str:
+        """What the deadline is for."""
+        if self._events or self._outbox:
+            return "output"
+        return "" if self._timeout_at is None else "timeout"
+
+
 def misuse(message: str) -> LocalProtocolError:
     """Return the error for a caller that asks for what it must not; raise it before anything changes."""
     return LocalProtocolError(ErrorCode.E_USAGE, message, layer="protocol")

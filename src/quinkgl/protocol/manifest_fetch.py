@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from quinkgl.protocol.machine import Machine, misuse
+from quinkgl.protocol.machine import PeerMachine, misuse
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError, error_code_untrusted
 from quinkgl.wire.exclusive import exclusive
 from quinkgl.wire.limits import CONSTANTS, LIMITS, Limits
@@ -81,7 +80,7 @@ class FetchOver:
 SourceEvent: TypeAlias = ManifestServed | FetchOver
 
 
-class ManifestFetch(Machine[FetchEvent]):
+class ManifestFetch(PeerMachine[FetchEvent]):
     """The asking side: one request ready at once, then one for each piece, until the manifest is whole."""
 
     def __init__(self, swarm_id: bytes, *, now: float, limits: Limits = LIMITS) -> None:
@@ -92,8 +91,8 @@ class ManifestFetch(Machine[FetchEvent]):
         self.state = FetchState.OPEN
         self._swarm_id = swarm_id
         self._limits = limits
-        self._timeout_at: float | None = now + limits.manifest_fetch_timeout_s
-        self._outbox: deque[FetchMessage] = deque((Get(swarm_id, 0),))
+        self._timeout_at = now + limits.manifest_fetch_timeout_s
+        self._outbox.append(encode_fetch_message(Get(swarm_id, 0)))
         self._total: int | None = None
         self._received = bytearray()
         self._signature: bytes | None = None
@@ -122,23 +121,6 @@ class ManifestFetch(Machine[FetchEvent]):
         now = self._advance(now)
         if self._timeout_at is not None and now >= self._timeout_at:
             self._fail(ErrorCode.E_MAN_TIMEOUT, "the manifest did not come in time")
-
-    @exclusive
-    def next_message(self, now: float) -> bytes | None:
-        """Return the next message for the peer, or None."""
-        self._advance(now)
-        return encode_fetch_message(self._outbox.popleft()) if self._outbox else None
-
-    def deadline(self) -> float | None:
-        """When to call :meth:`handle_timer`; at once while there is an event or a message to take."""
-        return self._now if self._events or self._outbox else self._timeout_at
-
-    @property
-    def deadline_reason(self) -> str:
-        """What the deadline is for."""
-        if self._events or self._outbox:
-            return "output"
-        return "" if self._timeout_at is None else "timeout"
 
     def occupancy(self) -> dict[str, tuple[int, int]]:
         """How many items each collection holds, and how many it may."""
@@ -173,7 +155,7 @@ class ManifestFetch(Machine[FetchEvent]):
             self._total, self._signature = total, piece.signature
         self._received += piece.data
         if len(self._received) < total:
-            self._outbox.append(Get(self._swarm_id, len(self._received)))
+            self._outbox.append(encode_fetch_message(Get(self._swarm_id, len(self._received))))
             return
         manifest = bytes(self._received)
         if not hmac.compare_digest(hashlib.sha256(manifest).digest(), self._swarm_id):
@@ -193,7 +175,7 @@ class ManifestFetch(Machine[FetchEvent]):
         self._received.clear()
 
 
-class ManifestSource(Machine[SourceEvent]):
+class ManifestSource(PeerMachine[SourceEvent]):
     """The answering side: every piece once, for as long as a fetch may take."""
 
     def __init__(
@@ -218,8 +200,7 @@ class ManifestSource(Machine[SourceEvent]):
         self._swarm_id = swarm_id
         self._manifest = manifest
         self._signature = signature
-        self._timeout_at: float | None = now + limits.manifest_fetch_timeout_s
-        self._outbox: deque[FetchMessage] = deque()
+        self._timeout_at = now + limits.manifest_fetch_timeout_s
         self._sent_bytes = 0
 
     @exclusive
@@ -248,23 +229,6 @@ class ManifestSource(Machine[SourceEvent]):
             self._end(FetchState.FAILED)
             self._emit(FetchOver(ErrorCode.E_MAN_TIMEOUT))
 
-    @exclusive
-    def next_message(self, now: float) -> bytes | None:
-        """Return the next message for the fetcher, or None."""
-        self._advance(now)
-        return encode_fetch_message(self._outbox.popleft()) if self._outbox else None
-
-    def deadline(self) -> float | None:
-        """When to call :meth:`handle_timer`; at once while there is an event or a message to take."""
-        return self._now if self._events or self._outbox else self._timeout_at
-
-    @property
-    def deadline_reason(self) -> str:
-        """What the deadline is for."""
-        if self._events or self._outbox:
-            return "output"
-        return "" if self._timeout_at is None else "timeout"
-
     def occupancy(self) -> dict[str, tuple[int, int]]:
         """How many items each collection holds, and how many it may."""
         return {
@@ -279,7 +243,8 @@ class ManifestSource(Machine[SourceEvent]):
             case Get(swarm_id, offset):
                 if swarm_id != self._swarm_id:
                     self._end(FetchState.FAILED)
-                    self._outbox.append(FetchRefused(ErrorCode.E_MAN_UNKNOWN, "not served here"))
+                    refusal = FetchRefused(ErrorCode.E_MAN_UNKNOWN, "not served here")
+                    self._outbox.append(encode_fetch_message(refusal))
                     self._emit(FetchOver(ErrorCode.E_MAN_UNKNOWN))
                     return
                 # Each piece once and in order: a session costs no more than one manifest.
@@ -292,7 +257,7 @@ class ManifestSource(Machine[SourceEvent]):
     def _send_piece(self, offset: int) -> None:
         data = self._manifest[offset : offset + PIECE_BYTES]
         signature = self._signature if offset == 0 else None
-        self._outbox.append(Piece(offset, len(self._manifest), data, signature))
+        self._outbox.append(encode_fetch_message(Piece(offset, len(self._manifest), data, signature)))
         self._sent_bytes += len(data)
         if self._sent_bytes == len(self._manifest):
             self.state = FetchState.DONE

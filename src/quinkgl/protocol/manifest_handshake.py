@@ -11,12 +11,11 @@ uses.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from quinkgl.protocol.machine import Machine
+from quinkgl.protocol.machine import PeerMachine
 from quinkgl.protocol.table import Step, Table
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError, error_code_untrusted
 from quinkgl.wire.exclusive import exclusive
@@ -176,7 +175,7 @@ _EQUAL_TERMS: tuple[tuple[str, ErrorCode], ...] = (
 _NOTHING = _Difference(ErrorCode.NO_ERROR, "", "")
 
 
-class ManifestHandshake(Machine[ManifestEvent]):
+class ManifestHandshake(PeerMachine[ManifestEvent]):
     """The handshake with one peer, from the HELLO that it has ready at once to AGREED or REFUSED."""
 
     def __init__(
@@ -193,8 +192,8 @@ class ManifestHandshake(Machine[ManifestEvent]):
         self.state = HANDSHAKE_TABLE.initial
         self._initiator = role_initiator
         self._unix_offset_s = unix_now - now
-        self._timeout_at: float | None = now + limits.manifest_handshake_timeout_s
-        self._outbox: deque[bytes] = deque((hello,))
+        self._timeout_at = now + limits.manifest_handshake_timeout_s
+        self._outbox.append(hello)
         self._remote: Terms  # set by the HELLO that fits
 
     @exclusive
@@ -234,23 +233,6 @@ class ManifestHandshake(Machine[ManifestEvent]):
             return
         waited_for = "HELLO" if self.state is HandshakeState.WAIT_HELLO else "answer"
         self._apply(Input.TIMEOUT, _Difference(ErrorCode.E_MAN_TIMEOUT, "", f"no {waited_for} in time"))
-
-    @exclusive
-    def next_message(self, now: float) -> bytes | None:
-        """Return the next message for the peer, or None."""
-        self._advance(now)
-        return self._outbox.popleft() if self._outbox else None
-
-    def deadline(self) -> float | None:
-        """When to call :meth:`handle_timer`; at once while there is an event or a message to take."""
-        return self._now if self._events or self._outbox else self._timeout_at
-
-    @property
-    def deadline_reason(self) -> str:
-        """What the deadline is for."""
-        if self._events or self._outbox:
-            return "output"
-        return "" if self._timeout_at is None else "timeout"
 
     def occupancy(self) -> dict[str, tuple[int, int]]:
         """How many items each collection holds, and how many it may."""
