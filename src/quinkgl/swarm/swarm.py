@@ -314,6 +314,16 @@ class Swarm(ExchangeCommands):
         """Return the peers that agreed to the manifest, in the order of their ids."""
         return self._sessions.views(self._now)
 
+    def occupancy(self) -> dict[str, tuple[int, int]]:
+        """How many items each collection of each part holds, and how many it may."""
+        parts = [
+            ("transport", self._endpoint.occupancy()),
+            ("membership", self._membership.occupancy()),
+            ("gossip", self._gossip.occupancy()),
+            ("exchange", self._two_sided.machine.occupancy()),
+        ]
+        return {f"{part} {name}": held for part, items in parts for name, held in items.items()}
+
     def has_open_transfers(self) -> bool:
         """Whether an update, or word of one, is still on its way, in or out: closing now would cut it off."""
         return not self._endpoint.is_quiet()

@@ -291,6 +291,14 @@ class Endpoint(Exclusive):
         connection = self._by_peer.get(peer)
         return None if connection is None else connection.objects.progress(transfer, outgoing=outgoing)
 
+    def occupancy(self) -> dict[str, tuple[int, int]]:
+        """How many items each collection holds, and how many it may."""
+        return {
+            "sessions": (len(self._by_peer), self._config.connections),
+            "partials": (self._reassembly.partial_objects, self._config.objects.partials),
+            **self._handshakes.occupancy(),
+        }
+
     def is_quiet(self) -> bool:
         """Whether no session has anything left to deliver, either way."""
         return all(connection.is_quiet for connection in self._by_peer.values())

@@ -120,6 +120,13 @@ class Handshakes:
         self._attempts.add(attempt)
         self._begin(attempt, self._config.versions[0])
 
+    def occupancy(self) -> dict[str, tuple[int, int]]:
+        """How many items each collection holds, and how many it may."""
+        return {
+            "half_open": (len(self._half_open), LIMITS.half_open),
+            "stateless_answers": (len(self._stateless), LIMITS.stateless_answers),
+        }
+
     def holds(self, connection_id: bytes) -> bool:
         """Whether an id belongs to a handshake that we answered: packets may have overtaken its FIN."""
         return self._half_open.get(connection_id) is not None

@@ -1,0 +1,208 @@
+"""What must hold at every step of every world, whatever the network, the nodes and the misbehaving do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from quinkgl.swarm import (
+    PeerConnected,
+    PeerConvicted,
+    PeerDisconnected,
+    Swarm,
+    SwarmClosed,
+    UpdateDelivered,
+    UpdateNotDelivered,
+    UpdateReceived,
+)
+from quinkgl.testing.sim.host import Host
+from quinkgl.transport import leaf_hashes, merkle_root
+from quinkgl.wire.addresses import Address
+from quinkgl.wire.limits import LIMITS
+from quinkgl.wire.packets import FIRST_BYTE_OF_INIT
+
+if TYPE_CHECKING:
+    from quinkgl.testing.sim.peer import Peer
+    from quinkgl.testing.sim.world import World
+
+_COUNT_EVERY = 64
+"""Events of a node between two looks at what its collections hold."""
+
+
+class InvariantError(AssertionError):
+    """Something happened that must never happen."""
+
+
+@dataclass(slots=True)
+class _Published:
+    root: bytes
+    body: bytes
+
+
+@dataclass(slots=True)
+class _Life:
+    """What one life of an honest peer has said so far."""
+
+    incarnation: int
+    connected: dict[bytes, None] = field(default_factory=dict)
+    owed: dict[tuple[bytes, bytes], None] = field(default_factory=dict)
+    """Target and root of each update whose fate is not told yet."""
+    missed: dict[tuple[bytes, bytes], None] = field(default_factory=dict)
+    """Those whose session ended first: the newest is offered again, and its fate told once more."""
+    newest: bytes = b""
+    closed: bool = False
+    events: int = 0
+
+
+class Watch:
+    """Sees all that honest peers say and send, and raises :class:`InvariantError` for what must not be."""
+
+    def __init__(self, world: World) -> None:
+        self.checks = 0
+        """Looks taken so far."""
+        self.delivered = 0
+        self._world = world
+        self._lives: dict[int, _Life] = {}
+        self._published: dict[tuple[bytes, int, int], _Published] = {}
+        self._arrived: dict[tuple[bytes, bytes], None] = {}
+        """Receiver and root of every update that an honest peer got."""
+        self._from_nowhere: dict[tuple[int, Address], list[int]] = {}
+        """Bytes that a host got from, and sent to, an address where nobody is."""
+
+    # What peers do
+
+    def on_started(self, peer: Peer) -> None:
+        """A life begins."""
+        swarm = peer.swarm
+        incarnation = 0 if swarm is None else int(swarm.state()["gossip"]["incarnation"])
+        self._lives[peer.index] = _Life(incarnation)
+
+    def on_stopped(self, peer: Peer) -> None:
+        """A life ends by a crash."""
+        self._lives.pop(peer.index, None)
+
+    def on_published(self, peer: Peer, round: int, root: bytes, body: bytes, targets: list[bytes]) -> None:
+        """An update goes out."""
+        life = self._lives[peer.index]
+        key = peer.identity.peer_id, life.incarnation, round
+        if key in self._published:
+            raise InvariantError(f"node {peer.index} published twice as {life.incarnation}, {round}")
+        self._published[key] = _Published(root, body)
+        life.newest = root
+        life.missed.clear()
+        for target in targets:
+            life.owed[target, root] = None
+
+    def on_event(self, peer: Peer, event: Any) -> None:
+        """A swarm says something: it must fit what it said before, and what is true."""
+        life = self._lives[peer.index]
+        life.events += 1
+        self.checks += 1
+        if life.closed:
+            raise InvariantError(f"node {peer.index} said {event} after SwarmClosed")
+        match event:
+            case PeerConnected(other):
+                if other in life.connected:
+                    raise InvariantError(f"node {peer.index} connected twice to {other.hex()}")
+                life.connected[other] = None
+            case PeerDisconnected(other):
+                if other not in life.connected:
+                    raise InvariantError(f"node {peer.index} lost {other.hex()}, whom it never had")
+                del life.connected[other]
+            case UpdateReceived():
+                self._on_received(peer, life, event)
+            case UpdateDelivered(other, root):
+                self._on_answer(peer, life, other, root)
+                self._on_delivered(peer, other, root)
+            case UpdateNotDelivered(other, root):
+                self._on_answer(peer, life, other, root)
+                if root == life.newest:
+                    life.missed[other, root] = None
+            case PeerConvicted(other):
+                self._on_convicted(peer, event)
+            case SwarmClosed():
+                life.closed = True
+        if life.events % _COUNT_EVERY == 0 and peer.swarm is not None:
+            self.check_memory(peer.swarm, peer.index)
+
+    def _on_received(self, peer: Peer, life: _Life, event: UpdateReceived) -> None:
+        header = event.header
+        if event.peer not in life.connected:
+            raise InvariantError(
+                f"node {peer.index} got an update of {event.peer.hex()}, who is not connected"
+            )
+        self._arrived[peer.identity.peer_id, header.root] = None
+        author = self._world.honest_by_id.get(header.author)
+        body = bytes(event.body)
+        if author is None:  # a member that misbehaves may say anything, but not with another root
+            if merkle_root(leaf_hashes(body)) != header.root:
+                raise InvariantError(f"node {peer.index} got a body that does not have its root")
+            return
+        published = self._published.get((header.author, header.incarnation, header.round))
+        if published is None or published.root != header.root:
+            raise InvariantError(
+                f"node {peer.index} got round {header.round} of {header.incarnation} of node {author.index}, "
+                "which nobody published"
+            )
+        if body != published.body:
+            raise InvariantError(f"node {peer.index} got another body than node {author.index} published")
+
+    def _on_answer(self, peer: Peer, life: _Life, other: bytes, root: bytes) -> None:
+        owed = life.owed if (other, root) in life.owed else life.missed
+        if (other, root) not in owed:
+            raise InvariantError(f"node {peer.index} was told twice, or for nothing, of {root.hex()}")
+        del owed[other, root]
+
+    def _on_delivered(self, peer: Peer, other: bytes, root: bytes) -> None:
+        self.delivered += 1
+        target = self._world.honest_by_id.get(other)
+        if target is not None and (other, root) not in self._arrived:
+            self._world.on_unproven_delivery(peer, target, root)
+
+    def _on_convicted(self, peer: Peer, event: PeerConvicted) -> None:
+        convict = self._world.honest_by_id.get(event.peer)
+        if convict is not None:
+            raise InvariantError(
+                f"node {peer.index} convicted node {convict.index}, which is honest, for round {event.round}"
+            )
+
+    # What hosts send
+
+    def on_forged(self, source: Address, destination: Address, size: int) -> None:
+        """Somebody sends with an address that is not its own."""
+        host = self._world.host_at(destination)
+        if host is not None and self._world.is_phantom(source):
+            self._from_nowhere.setdefault((host.index, source), [0, 0])[0] += size
+
+    def on_nowhere(self, host: Host, destination: Address, data: bytes) -> None:
+        """A host sends where nobody is: it may send three times what it thinks it got from there."""
+        if not self._world.is_phantom(destination) or host.index not in self._world.peers:
+            return
+        self.checks += 1
+        if data[0] == FIRST_BYTE_OF_INIT:
+            return  # it was told to call there, and asks who is there, a few times and no more
+        counts = self._from_nowhere.setdefault((host.index, destination), [0, 0])
+        counts[1] += len(data)
+        if counts[1] > LIMITS.unvalidated_factor * counts[0]:
+            raise InvariantError(
+                f"node {host.index} sent {counts[1]} bytes to {destination}, which has not proved itself, "
+                f"for {counts[0]} that came from there"
+            )
+
+    # What nodes hold
+
+    def check_memory(self, swarm: Swarm, index: int) -> None:
+        """Every collection of a swarm is inside its bound."""
+        self.checks += 1
+        for name, (held, bound) in swarm.occupancy().items():
+            if held > bound:
+                raise InvariantError(f"node {index} holds {held} {name}, its bound is {bound}")
+
+    def check_connected(self, peer: Peer) -> None:
+        """What a swarm lists as its peers is what it has said."""
+        swarm, life = peer.swarm, self._lives.get(peer.index)
+        if swarm is None or life is None:
+            return
+        listed = [view.peer for view in swarm.peers()]
+        if listed != sorted(life.connected):
+            raise InvariantError(f"node {peer.index} lists other peers than it has told of")

@@ -1,0 +1,63 @@
+"""What must happen once everything is healed: sessions, rounds, and the arrival of what is wanted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from quinkgl.testing.sim.peer import Peer
+    from quinkgl.testing.sim.world import World
+
+_ROUNDS = 3
+"""Rounds that each honest peer must end, with updates of others in them, after the heal."""
+
+
+class Liveness:
+    """Whether the good things have happened yet."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def is_reached(self) -> bool:
+        """Whether nothing is missing any more."""
+        return not self._missing_first()
+
+    def missing(self) -> str:
+        """Say what is missing, the first few of it."""
+        return "; ".join(self._all_missing()[:5])
+
+    def _missing_first(self) -> bool:
+        return bool(self._all_missing())
+
+    def _all_missing(self) -> list[str]:
+        world = self._world
+        healed_at = world.plan.heal_at_s
+        missing: list[str] = []
+        for first, second in self.pairs():
+            for here, there in ((first, second), (second, first)):
+                swarm = here.swarm
+                if swarm is None:
+                    missing.append(f"node {here.index} is down")
+                elif there.identity.peer_id not in [view.peer for view in swarm.peers()]:
+                    missing.append(f"nodes {here.index} and {there.index} picked each other, no session")
+                elif here.received.get(there.identity.peer_id, -1.0) < healed_at:
+                    missing.append(f"nothing of node {there.index} has come to node {here.index}")
+        for peer in world.peers.values():
+            if not peer.left:
+                done = sum(1 for at in peer.productive if at > healed_at)
+                if done < _ROUNDS:
+                    missing.append(f"node {peer.index} has ended {done} rounds with updates")
+        return missing
+
+    def pairs(self) -> list[tuple[Peer, Peer]]:
+        """Return the pairs of honest peers that picked each other, and of which one can call the other."""
+        world = self._world
+        pairs: list[tuple[Peer, Peer]] = []
+        for a, b in world.plan.picks:
+            first, second = world.peers.get(a), world.peers.get(b)
+            if first is None or second is None or first.left or second.left:
+                continue
+            if world.address_of(a) is None and world.address_of(b) is None:
+                continue  # both are behind translators that let no stranger in
+            pairs.append((first, second))
+        return pairs
