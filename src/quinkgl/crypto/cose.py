@@ -46,8 +46,8 @@ def sign1(identity: Identity, domain: str, payload: bytes) -> bytes:
 def decode_sign1_untrusted(data: Buffer, *, max_bytes: int, where: str = "COSE_Sign1") -> Sign1:
     """Return the parts of an envelope of at most ``max_bytes`` bytes.
 
-    Raises RemoteProtocolError: what the CBOR decoder raises; E_SCHEMA where the tag, the headers or a type
-    differ from the one form that :func:`sign1` makes.
+    Raises RemoteProtocolError: E_TOO_BIG for a larger one; E_SCHEMA for everything that differs from the one
+    form that :func:`sign1` makes, bytes that are no CBOR or not in its deterministic form included (I-011).
     """
     if len(data) > max_bytes:
         raise RemoteProtocolError(
@@ -55,7 +55,10 @@ def decode_sign1_untrusted(data: Buffer, *, max_bytes: int, where: str = "COSE_S
         )
     if bytes(data[:1]) != _TAG_SIGN1:
         raise _not_sign1(where, "does not begin with tag 18")
-    value = decode_untrusted(data[1:], max_bytes=max_bytes, where=where)
+    try:
+        value = decode_untrusted(data[1:], max_bytes=max_bytes, where=where)
+    except RemoteProtocolError as error:
+        raise _not_sign1(where, f"is not in the one form of envelopes: {error.message}") from None
     if type(value) is not list or len(value) != _FIELDS:
         raise _not_sign1(where, "is not an array of four")
     protected, unprotected, payload, signature = value
