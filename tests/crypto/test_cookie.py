@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from quinkgl.crypto.cookie import CookieSecret, mac2, open_cookie_untrusted, seal_cookie
 from quinkgl.crypto.keys import KeySource
 from quinkgl.wire.limits import CONSTANTS
@@ -22,6 +24,7 @@ def parts(cookie: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     return HEAD, MAC1, mac2(cookie, HEAD, MAC1, TAIL), TAIL
 
 
+@pytest.mark.req("S-065")
 def test_only_holders_of_the_swarm_s_keys_read_a_cookie():
     sealed = seal_cookie(KEY, NONCE, COOKIE, MAC1)
     assert len(sealed) == 32
@@ -30,6 +33,7 @@ def test_only_holders_of_the_swarm_s_keys_read_a_cookie():
     assert open_cookie_untrusted(KEY, b"N" * 16, sealed, MAC1) is None
 
 
+@pytest.mark.req("S-065")
 def test_a_cookie_answers_one_first_packet_and_cannot_be_changed():
     sealed = seal_cookie(KEY, NONCE, COOKIE, MAC1)
     assert open_cookie_untrusted(KEY, NONCE, sealed, b"2" * 16) is None
@@ -40,6 +44,7 @@ def test_a_cookie_answers_one_first_packet_and_cannot_be_changed():
     assert open_cookie_untrusted(KEY, NONCE, b"", MAC1) is None
 
 
+@pytest.mark.req("S-062")
 def test_a_cookie_proves_one_address():
     cookies = secret()
     cookie = cookies.cookie(HERE, 0.0)
@@ -66,6 +71,7 @@ def test_another_node_s_cookie_proves_nothing():
     assert not secret().is_proof(HERE, parts(other.cookie(HERE, 0.0)), 0.0)
 
 
+@pytest.mark.req("S-061")
 def test_a_cookie_is_good_for_one_change_of_the_secret_and_not_for_two():
     cookies = secret()
     first = parts(cookies.cookie(HERE, PERIOD_S - 0.1))
@@ -78,6 +84,7 @@ def test_a_cookie_is_good_for_one_change_of_the_secret_and_not_for_two():
     assert not cookies.is_proof(HERE, second, 3 * PERIOD_S)
 
 
+@pytest.mark.req("S-061")
 def test_a_cookie_does_not_outlive_a_long_silence():
     cookies = secret()
     old = parts(cookies.cookie(HERE, 0.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from cryptography.hazmat.primitives import hashes, hmac
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ def test_rfc_4231_case_5_is_truncated_to_128_bits():
     assert mac1(b"\x0c" * 20, b"Test With Truncation").hex() == "a3b6167473100ee06e0c796c2955552b"
 
 
+@pytest.mark.req("S-011")
 @given(st.binary(min_size=1, max_size=80), st.lists(st.binary(max_size=40), max_size=4))
 def test_against_another_implementation(key, parts):
     reference = hmac.HMAC(key, hashes.SHA256())
@@ -22,6 +24,7 @@ def test_against_another_implementation(key, parts):
     assert verify(key, mac1(key, b"".join(parts)), *map(memoryview, parts))
 
 
+@pytest.mark.req("K-006", "S-012")
 def test_any_other_tag_key_or_packet_fails():
     tag = mac1(b"key", b"packet")
     for bit in range(128):

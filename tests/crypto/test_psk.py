@@ -50,6 +50,7 @@ def test_hkdf_against_another_implementation(salt, ikm, info):
     assert hkdf_expand(prk, info) == HKDFExpand(hashes.SHA256(), 32, info).derive(prk)
 
 
+@pytest.mark.req("K-001", "K-002")
 @pytest.mark.parametrize("secret", [b"", b"let me in"])
 def test_member_keys(secret):
     keys = derive_member_keys(MANIFEST, secret)
@@ -60,6 +61,7 @@ def test_member_keys(secret):
     assert keys.mac1_key == hkdf(SWARM, ikm, b"qgl1 mac1")
 
 
+@pytest.mark.req("K-001")
 @pytest.mark.parametrize("secret", [b"", b"let me in"])
 def test_fetch_keys(secret):
     keys = derive_fetch_keys(SWARM, secret)
@@ -68,6 +70,7 @@ def test_fetch_keys(secret):
     assert keys.mac1_key == hkdf(SWARM, b"qgl1 fetch" + secret, b"qgl1 mac1")
 
 
+@pytest.mark.req("K-001")
 def test_service_keys():
     peer = bytes(range(32))
     keys = derive_service_keys(peer)

@@ -16,18 +16,21 @@ def grow(controller: NewReno, packets: int, sent_at: float = 10.0) -> None:
         controller.on_acknowledged(SIZE, sent_at, window_limited=True)
 
 
+@pytest.mark.req("R-061")
 @pytest.mark.parametrize(("datagram", "window"), [(1200, 12000), (1472, 14720), (1500, 14720), (9000, 18000)])
 def test_the_initial_window(datagram, window):
     """Section 7.2: 10 datagrams, at most the larger of 14,720 bytes and two datagrams."""
     assert NewReno(datagram).window == window
 
 
+@pytest.mark.req("R-061")
 def test_slow_start_doubles_the_window_in_a_round_trip():
     controller = NewReno(SIZE)
     grow(controller, 10)
     assert controller.window == 24000
 
 
+@pytest.mark.req("R-061")
 def test_growth_needs_a_sender_that_is_limited_by_the_window():
     """Section 7.8."""
     controller = NewReno(SIZE)
@@ -35,6 +38,7 @@ def test_growth_needs_a_sender_that_is_limited_by_the_window():
     assert controller.window == 12000
 
 
+@pytest.mark.req("R-061")
 def test_a_loss_halves_the_window_and_ends_slow_start():
     controller = NewReno(SIZE)
     grow(controller, 10)
@@ -44,6 +48,7 @@ def test_a_loss_halves_the_window_and_ends_slow_start():
     assert controller.window == pytest.approx(12000 + SIZE, abs=60)
 
 
+@pytest.mark.req("R-061")
 def test_losses_of_one_round_trip_count_once():
     """Section 7.3.2: packets sent before recovery began neither shrink nor grow the window."""
     controller = NewReno(SIZE)
@@ -64,6 +69,7 @@ def test_the_minimum_window_is_two_datagrams():
     assert controller.window == 2 * SIZE
 
 
+@pytest.mark.req("R-061")
 def test_persistent_congestion_starts_over_from_the_minimum():
     """Section 7.6.2; then slow start up to the threshold."""
     controller = NewReno(SIZE)
@@ -78,6 +84,7 @@ def test_persistent_congestion_starts_over_from_the_minimum():
     assert threshold <= controller.window < threshold + 4 * SIZE
 
 
+@pytest.mark.req("R-061")
 @given(st.lists(st.sampled_from(["ack", "loss", "persistent"]), max_size=60))
 def test_the_window_never_falls_below_the_minimum_and_grows_by_no_more_than_was_acknowledged(steps):
     controller = NewReno(SIZE)

@@ -90,6 +90,7 @@ def closes(heard: list) -> list[Close]:
 # Messages
 
 
+@pytest.mark.req("F-033", "F-042")
 def test_messages_arrive_in_order_both_ways():
     pair = Pair()
     pair.connect()
@@ -106,6 +107,7 @@ def test_messages_arrive_in_order_both_ways():
     ]
 
 
+@pytest.mark.req("F-033", "F-034")
 def test_more_than_a_window_of_messages_gets_through_a_lossy_link():
     pair = Pair(1, Link(delay_s=0.01, loss=0.05))
     pair.connect()
@@ -116,6 +118,7 @@ def test_more_than_a_window_of_messages_gets_through_a_lossy_link():
     assert [event.data for event in events_of(pair.b, MessageReceived)] == sent
 
 
+@pytest.mark.req("F-035", "W-040")
 def test_a_full_queue_takes_no_more_until_the_peer_has_read():
     pair = Pair(link=Link(delay_s=0.01))
     pair.connect()
@@ -140,6 +143,7 @@ def test_a_message_over_the_limit_is_misuse():
     assert caught.value.code is ErrorCode.E_TOO_BIG
 
 
+@pytest.mark.req("F-030")
 def test_the_credit_of_the_control_stream_is_respected_and_renewed():
     table = Dialogue()
     for _ in range(8):
@@ -153,6 +157,7 @@ def test_the_credit_of_the_control_stream_is_respected_and_renewed():
     assert max(frame.offset + len(frame.data) for frame in heard if isinstance(frame, Control)) == sent + 100
 
 
+@pytest.mark.req("F-034")
 def test_half_a_window_read_is_granted_anew_and_again_if_the_grant_is_lost():
     table = Dialogue()
     stream = b"".join(encode_control(Channel.GOSSIP, bytes(10_000)) for _ in range(4))
@@ -175,6 +180,7 @@ def test_half_a_window_read_is_granted_anew_and_again_if_the_grant_is_lost():
 # Packets
 
 
+@pytest.mark.req("F-021", "P-023", "P-024")
 def test_a_packet_with_a_wrong_tag_has_no_effect():
     """Removing the check of the tag would deliver this message."""
     table = Dialogue()
@@ -186,6 +192,7 @@ def test_a_packet_with_a_wrong_tag_has_no_effect():
     assert table.dropped == {"tag": 1}
 
 
+@pytest.mark.req("P-003", "P-021", "P-023", "P-024")
 def test_a_changed_byte_anywhere_in_a_packet_has_no_effect():
     table = Dialogue()
     packet = table.peer.seal(control(b"message"))
@@ -198,6 +205,7 @@ def test_a_changed_byte_anywhere_in_a_packet_has_no_effect():
     assert [event.data for event in table.events_of(MessageReceived)] == [b"message"]
 
 
+@pytest.mark.req("P-024")
 def test_a_forged_chunk_is_not_delivered():
     table, transfer = receiving(b"x" * 5000)
     packet = bytearray(table.peer.bulk(transfer, 0, b"x" * 1000))
@@ -209,6 +217,7 @@ def test_a_forged_chunk_is_not_delivered():
     assert [bytes(event.body) for event in table.events_of(ObjectArrived)] == [b"x" * 5000]
 
 
+@pytest.mark.req("P-022")
 def test_a_packet_counts_once():
     """Removing the replay window would answer the challenge twice."""
     table = Dialogue()
@@ -218,6 +227,7 @@ def test_a_packet_counts_once():
     assert table.dropped == {"replay": 2}
 
 
+@pytest.mark.req("P-022")
 def test_packets_below_the_window_are_replays():
     table = Dialogue()
     number = LIMITS.replay_window + 10
@@ -227,6 +237,7 @@ def test_packets_below_the_window_are_replays():
     assert table.dropped == {"replay": 1}
 
 
+@pytest.mark.req("P-031")
 def test_short_packets_and_unknown_ids_are_counted():
     table = Dialogue()
     packet = table.peer.seal(PING)
@@ -236,6 +247,7 @@ def test_short_packets_and_unknown_ids_are_counted():
     assert [len(reset) < 61 for reset in table.resets] == [True]
 
 
+@pytest.mark.req("P-003")
 def test_bits_that_mean_nothing_yet_are_ignored():
     table = Dialogue()
     for bits in (0x01, 0x02, 0x07):
@@ -250,6 +262,7 @@ def test_bits_that_mean_nothing_yet_are_ignored():
     assert len(table.datagrams) >= 3
 
 
+@pytest.mark.req("F-005", "P-020", "P-040")
 def test_packet_numbers_are_never_used_twice_and_datagrams_keep_their_size():
     seen: Counter = Counter()
 
@@ -271,6 +284,7 @@ def test_packet_numbers_are_never_used_twice_and_datagrams_keep_their_size():
     assert set(seen.values()) == {1}
 
 
+@pytest.mark.req("P-040", "S-025")
 @pytest.mark.parametrize(("ours", "theirs", "expected"), [(1400, 1300, 1300), (1400, 65507, 1400)])
 def test_datagrams_are_no_larger_than_the_peer_takes(ours, theirs, expected):
     peer = ScriptedPeer(parameters=TransportParameters(max_datagram_bytes=theirs))
@@ -285,6 +299,7 @@ def test_datagrams_are_no_larger_than_the_peer_takes(ours, theirs, expected):
 # Frames that end the session
 
 
+@pytest.mark.req("C-002", "F-001", "F-002", "F-011", "F-031", "F-040", "F-041", "O-005", "R-002")
 @pytest.mark.parametrize(
     ("payload", "code"),
     [
@@ -325,30 +340,35 @@ def test_a_broken_rule_ends_the_session_with_its_code(payload, code):
     assert table.endpoint.peers() == ()
 
 
+@pytest.mark.req("O-020")
 def test_a_chunk_that_nobody_asked_for_ends_the_session():
     table = Dialogue()
     (close,) = closes(table.deliver(table.peer.bulk(0, 0, b"x")))
     assert close.code == ErrorCode.E_FLOW
 
 
+@pytest.mark.req("F-001")
 def test_nothing_of_a_malformed_packet_takes_effect():
     table = Dialogue()
     table.deliver(table.peer.seal(control(b"message"), b"\x3f"))
     assert table.events_of(MessageReceived) == []
 
 
+@pytest.mark.req("F-004")
 def test_messages_before_the_broken_rule_are_delivered_before_the_end():
     table = Dialogue()
     table.deliver(table.peer.seal(control(b"fine") + encode_path_response(bytes(8))))
     assert [type(event) for event in table.events[-2:]] == [MessageReceived, ConnectionLost]
 
 
+@pytest.mark.req("F-063", "F-064")
 def test_nothing_is_delivered_after_close():
     table = Dialogue()
     table.deliver(table.peer.seal(encode_close(0, "bye"), control(b"too late")))
     assert table.events[-1] == ConnectionLost(table.peer.peer_id, 0, "bye", by_remote=True)
 
 
+@pytest.mark.req("F-003", "R-012")
 def test_grease_frames_are_ignored_and_ask_for_nothing():
     table = Dialogue()
     assert table.deliver(table.peer.seal(b"\x1b\x00\x03abc\x3a\x00\x00")) == []
@@ -356,6 +376,7 @@ def test_grease_frames_are_ignored_and_ask_for_nothing():
     assert table.events_of(ConnectionLost) == []
 
 
+@pytest.mark.req("F-010")
 def test_challenges_are_echoed_four_at_most():
     table = Dialogue()
     challenges = [bytes([index]) * 8 for index in range(6)]
@@ -371,6 +392,7 @@ def ack_of(heard: list) -> Ack | None:
     return acks[0] if acks else None
 
 
+@pytest.mark.req("F-022", "R-010", "R-011")
 def test_one_packet_is_acknowledged_after_the_delay_and_two_at_once():
     table = Dialogue()
     assert table.deliver(table.peer.seal(PING)) == []
@@ -381,12 +403,14 @@ def test_one_packet_is_acknowledged_after_the_delay_and_two_at_once():
     assert ack_of(table.deliver(table.peer.seal(PING))).ranges == ((0, 3),)
 
 
+@pytest.mark.req("R-010")
 def test_a_gap_is_acknowledged_at_once():
     table = Dialogue()
     assert ack_of(table.deliver(table.peer.seal(PING, number=5))).ranges == ((5, 5), (0, 0))
     assert ack_of(table.deliver(table.peer.seal(PING, number=4))).ranges == ((4, 5), (0, 0))
 
 
+@pytest.mark.req("R-012")
 def test_packets_that_ask_for_nothing_are_not_acknowledged():
     table = Dialogue()
     assert table.deliver(table.peer.seal(table.peer.acknowledge()), table.peer.seal(bytes(10))) == []
@@ -396,6 +420,7 @@ def test_packets_that_ask_for_nothing_are_not_acknowledged():
 # Time-outs
 
 
+@pytest.mark.req("R-040", "R-041")
 def test_two_probes_repeat_the_oldest_two_packets():
     table = Dialogue()
     table.command("send_message", table.peer.peer_id, Channel.GOSSIP, bytes(4000))
@@ -405,6 +430,7 @@ def test_two_probes_repeat_the_oldest_two_packets():
     assert again == first[:2]
 
 
+@pytest.mark.req("R-040")
 def test_a_lost_tail_is_probed_for():
     """Removing the probe time-out would leave the last message of a burst undelivered for ever."""
     pair = Pair(link=Link(delay_s=0.05))
@@ -417,6 +443,7 @@ def test_a_lost_tail_is_probed_for():
     assert pair.run(lambda: events_of(pair.b, MessageReceived), limit_s=1.0)
 
 
+@pytest.mark.req("R-040", "R-041", "R-042", "R-060")
 def test_probes_back_off_and_pass_window_and_pacing():
     table = Dialogue()
     table.command("send_message", table.peer.peer_id, Channel.GOSSIP, bytes(16_000))
@@ -437,6 +464,7 @@ def test_probes_back_off_and_pass_window_and_pacing():
     )
 
 
+@pytest.mark.req("R-040")
 def test_the_peers_own_delay_is_waited_for():
     """RFC 9002 6.2.1: whoever said that it may take a second to acknowledge is not probed before."""
     waits = []
@@ -466,6 +494,7 @@ def test_an_acknowledgement_that_ends_the_back_off_may_make_a_probe_overdue():
     assert len(table.wait(0.0)) == 2
 
 
+@pytest.mark.req("R-041")
 def test_a_probe_with_nothing_to_repeat_is_a_ping():
     table = Dialogue()
     ping = table.wait(LIMITS.keepalive_s)
@@ -473,6 +502,7 @@ def test_a_probe_with_nothing_to_repeat_is_a_ping():
     assert table.wait(0.5) == [Ping(), Ping()]  # nobody acknowledged it
 
 
+@pytest.mark.req("F-065", "S-025")
 def test_the_idle_time_out_is_the_smaller_of_both():
     for ours, theirs in ((60.0, 30.0), (20.0, 60.0)):
         config = EndpointConfig(parameters=TransportParameters(idle_timeout_s=ours))
@@ -486,6 +516,7 @@ def test_the_idle_time_out_is_the_smaller_of_both():
         assert table.deliver(table.peer.seal(PING)) == []  # it ended without a CLOSE
 
 
+@pytest.mark.req("K-021", "K-027")
 def test_a_session_ends_before_its_key_is_used_up():
     """A cipher protects only so many packets under one key, and this peer lets none be changed."""
     config = EndpointConfig(
@@ -502,6 +533,7 @@ def test_a_session_ends_before_its_key_is_used_up():
     assert 28 <= max(table.peer.received) <= 40  # ten under the first key, twenty under the second
 
 
+@pytest.mark.req("F-070")
 @pytest.mark.parametrize("idle_timeout_s", [60.0, 4.0])
 def test_keepalive_keeps_sessions_and_address_translations_alive(idle_timeout_s):
     sent: dict = {A: [], B: []}
@@ -521,6 +553,7 @@ def test_keepalive_keeps_sessions_and_address_translations_alive(idle_timeout_s)
 # Round-trip time, window, pacing
 
 
+@pytest.mark.req("S-035")
 @pytest.mark.parametrize("delay_s", [0.0005, 0.025, 0.25, 0.6])
 def test_the_round_trip_estimate_on_a_clean_link(delay_s):
     """At 600 ms the INIT was sent twice before the answer came: nobody knows which one it answers."""
@@ -535,6 +568,7 @@ def test_the_round_trip_estimate_on_a_clean_link(delay_s):
     assert pair.a.machine.rtt_of(bytes(32)) is None
 
 
+@pytest.mark.req("R-070")
 def test_pacing_spreads_a_window():
     """Removing the pacing would let a whole window leave at one instant."""
     bursts: Counter = Counter()
@@ -587,6 +621,7 @@ def receiving(body: bytes) -> tuple[Dialogue, int]:
     return table, event.transfer
 
 
+@pytest.mark.req("O-024", "O-025")
 def test_a_leaf_that_does_not_match_is_not_delivered():
     """Removing the check of the leaves would deliver this object."""
     table, transfer = receiving(b"x" * 5000)
@@ -597,6 +632,7 @@ def test_a_leaf_that_does_not_match_is_not_delivered():
     assert [event.code for event in table.events_of(TransferFailed)] == [ErrorCode.E_OBJ_HASH]
 
 
+@pytest.mark.req("O-022")
 def test_bytes_beyond_the_credit_end_the_session():
     """Removing the check of the credit would take these bytes."""
     size = 4 * LIMITS.credit_per_transfer_bytes
@@ -609,6 +645,7 @@ def test_bytes_beyond_the_credit_end_the_session():
     assert close.code == ErrorCode.E_FLOW
 
 
+@pytest.mark.req("O-010")
 def test_an_object_inside_its_offer_arrives_with_the_acceptance():
     table = Dialogue()
     body = b"a few bytes"
@@ -620,6 +657,7 @@ def test_an_object_inside_its_offer_arrives_with_the_acceptance():
     assert (bytes(arrived.body), arrived.header) == (body, b"header")
 
 
+@pytest.mark.req("F-042")
 def test_messages_and_offers_keep_their_order():
     table = Dialogue()
     offer = encode_object_message(Offer(0, bytes(32), 5000, b""))
@@ -640,6 +678,7 @@ def test_a_large_object_needs_new_credit_on_its_way_even_if_grants_are_lost():
     assert arrived.body == body
 
 
+@pytest.mark.req("O-017")
 def test_grants_leave_in_max_data_frames_and_lost_ones_leave_again():
     size = 4 * LIMITS.credit_per_transfer_bytes
     table = Dialogue()
@@ -663,6 +702,7 @@ def test_grants_leave_in_max_data_frames_and_lost_ones_leave_again():
 # The end
 
 
+@pytest.mark.req("F-060", "F-062")
 def test_both_sides_learn_the_code():
     pair = Pair(link=Link(delay_s=0.05))
     pair.connect()
@@ -678,6 +718,7 @@ def test_both_sides_learn_the_code():
     assert pair.b.machine.deadline() is None
 
 
+@pytest.mark.req("F-061", "F-062")
 def test_an_answered_close_ends_after_one_round_trip():
     pair = Pair(link=Link(delay_s=0.05))
     pair.connect()
@@ -688,6 +729,7 @@ def test_an_answered_close_ends_after_one_round_trip():
     assert pair.now - start == pytest.approx(0.1, abs=0.001)
 
 
+@pytest.mark.req("F-061")
 @pytest.mark.parametrize("seed", range(10))
 def test_a_lost_close_is_sent_again(seed):
     pair = Pair(seed, Link(delay_s=0.05))
@@ -702,6 +744,7 @@ def test_a_lost_close_is_sent_again(seed):
     assert pair.a.machine.drained
 
 
+@pytest.mark.req("F-061")
 @pytest.mark.parametrize("delay_s", [0.001, 0.5])
 def test_a_close_that_nobody_hears_ends_in_time(delay_s):
     pair = Pair(link=Link(delay_s=delay_s))
@@ -723,6 +766,7 @@ def test_closing_twice_changes_nothing():
     assert [event.code for event in events_of(pair.b, ConnectionLost)] == [ErrorCode.NO_ERROR]
 
 
+@pytest.mark.req("F-060", "F-061", "F-063")
 def test_while_closing_packets_are_answered_with_close():
     table = Dialogue()
     table.command("disconnect", table.peer.peer_id, ErrorCode.E_BUSY, "full")
@@ -739,6 +783,7 @@ def test_while_closing_packets_are_answered_with_close():
     assert table.endpoint.deadline() is None
 
 
+@pytest.mark.req("F-062", "F-063")
 def test_a_close_is_answered_once():
     table = Dialogue()
     heard = table.deliver(table.peer.seal(encode_close(ErrorCode.E_BUSY, "full")))
@@ -763,6 +808,7 @@ def test_commands_for_a_session_that_is_over_do_nothing():
     assert table.endpoint.address_of(peer) is None
 
 
+@pytest.mark.req("F-064")
 def test_open_transfers_fail_with_the_session():
     pair = Pair(link=Link(delay_s=0.05))
     accept_all(pair)
@@ -779,6 +825,7 @@ def test_open_transfers_fail_with_the_session():
     assert isinstance(pair.b.events[-1], ConnectionLost)
 
 
+@pytest.mark.req("O-002", "O-011", "O-031")
 @pytest.mark.parametrize("by_offerer", [True, False])
 def test_withdrawing_and_refusing_cross_the_network(by_offerer):
     pair = Pair(link=Link(delay_s=0.05))
@@ -796,6 +843,7 @@ def test_withdrawing_and_refusing_cross_the_network(by_offerer):
     assert (failed.transfer, failed.code, failed.outgoing) == (0, code, outgoing)
 
 
+@pytest.mark.req("O-031")
 def test_cancel_of_a_peer_is_answered_by_silence():
     table, transfer = receiving(b"x" * 5000)
     cancel = encode_object_message(Cancel(transfer, ErrorCode.GONE, by_offerer=True))

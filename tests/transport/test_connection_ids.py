@@ -35,6 +35,7 @@ def told(ids: LocalIds) -> list[ConnectionId]:
     return news
 
 
+@pytest.mark.req("P-032")
 def test_a_side_fills_the_stock_and_no_more():
     ids = local_ids()
     ids.supply()
@@ -43,6 +44,7 @@ def test_a_side_fills_the_stock_and_no_more():
     assert len(ids.ids()) == STOCK
 
 
+@pytest.mark.req("P-032", "P-033")
 def test_whoever_routes_hears_of_every_id_that_comes_and_goes():
     ids = local_ids()
     ids.supply()
@@ -54,6 +56,7 @@ def test_whoever_routes_hears_of_every_id_that_comes_and_goes():
     assert len(routes) == STOCK
 
 
+@pytest.mark.req("P-032", "P-037")
 def test_a_retired_id_is_replaced_by_one_with_the_next_number():
     ids = local_ids()
     ids.supply()
@@ -64,6 +67,7 @@ def test_a_retired_id_is_replaced_by_one_with_the_next_number():
     assert told(ids) == []
 
 
+@pytest.mark.req("P-037")
 @pytest.mark.parametrize("sequence", [4, 5, 2**32 - 1])
 def test_an_id_that_was_never_given_out_cannot_be_retired(sequence):
     ids = local_ids()
@@ -73,6 +77,7 @@ def test_an_id_that_was_never_given_out_cannot_be_retired(sequence):
     assert caught.value.code is ErrorCode.E_PROTOCOL
 
 
+@pytest.mark.req("P-037")
 def test_a_packet_cannot_retire_the_id_that_it_bears():
     ids = local_ids()
     ids.supply()
@@ -81,6 +86,7 @@ def test_a_packet_cannot_retire_the_id_that_it_bears():
     assert caught.value.code is ErrorCode.E_PROTOCOL
 
 
+@pytest.mark.req("P-034")
 def test_a_lost_new_cid_is_said_again_while_the_id_stands():
     ids = local_ids()
     ids.supply()
@@ -100,6 +106,7 @@ def test_ids_from_the_peer_are_used_in_their_order():
     assert [ids.take(), ids.take(), ids.take(), ids.take()] == [entry(1), entry(2), entry(3), None]
 
 
+@pytest.mark.req("P-035")
 def test_an_id_beyond_the_stock_is_refused_until_another_was_retired():
     ids = RemoteIds(entry(0))
     for sequence in range(1, STOCK):
@@ -112,6 +119,7 @@ def test_an_id_beyond_the_stock_is_refused_until_another_was_retired():
     assert ids.stock == STOCK
 
 
+@pytest.mark.req("P-035")
 def test_numbers_may_not_run_ahead_even_when_ids_are_missing():
     ids = RemoteIds(entry(0))
     with pytest.raises(RemoteProtocolError) as caught:
@@ -119,6 +127,7 @@ def test_numbers_may_not_run_ahead_even_when_ids_are_missing():
     assert caught.value.code is ErrorCode.E_CID_LIMIT
 
 
+@pytest.mark.req("P-036")
 def test_the_same_id_twice_changes_nothing_even_after_it_was_retired():
     ids = RemoteIds(entry(0))
     ids.receive_untrusted(entry(1))
@@ -129,6 +138,7 @@ def test_the_same_id_twice_changes_nothing_even_after_it_was_retired():
     assert ids.stock == 0
 
 
+@pytest.mark.req("P-036")
 @pytest.mark.parametrize(
     "other",
     [
@@ -145,6 +155,7 @@ def test_an_id_and_its_number_belong_together(other):
     assert caught.value.code is ErrorCode.E_PROTOCOL
 
 
+@pytest.mark.req("Q-042")
 def test_only_tokens_of_ids_in_use_reset_the_session():
     ids = RemoteIds(entry(0))
     ids.receive_untrusted(entry(1))
@@ -155,6 +166,7 @@ def test_only_tokens_of_ids_in_use_reset_the_session():
     assert ids.tokens() == (entry(1).token,)
 
 
+@pytest.mark.req("P-034")
 def test_a_retirement_is_said_once_and_again_when_it_was_lost():
     ids = RemoteIds(entry(0))
     ids.retire(entry(0))
@@ -166,6 +178,7 @@ def test_a_retirement_is_said_once_and_again_when_it_was_lost():
     assert ids.next_news() == 0
 
 
+@pytest.mark.req("P-034")
 def test_news_that_probes_repeat_stand_in_the_queue_once_and_go_when_one_arrived():
     """A path that loses much makes probes repeat the oldest packets again and again."""
     ids = RemoteIds(entry(0))
@@ -182,6 +195,7 @@ def test_news_that_probes_repeat_stand_in_the_queue_once_and_go_when_one_arrived
     assert ids.next_news() is None
 
 
+@pytest.mark.req("P-035")
 def test_a_peer_that_takes_no_news_of_retired_ids_gives_no_more():
     ids = RemoteIds(entry(0))
     for sequence in range(1, 4 * STOCK + 2):
@@ -192,6 +206,7 @@ def test_a_peer_that_takes_no_news_of_retired_ids_gives_no_more():
     assert caught.value.code is ErrorCode.E_CID_LIMIT
 
 
+@pytest.mark.req("P-032", "P-034", "P-035")
 @pytest.mark.parametrize("seed", range(20))
 def test_two_sides_that_lose_news_keep_to_the_stock_for_ever(seed):
     """No schedule of losses and path changes makes either side break a rule; reproduce with the seed."""

@@ -55,6 +55,7 @@ def test_lost_pieces_go_first():
     assert pieces(out, 2) == [((0, 2), b"ab"), ((2, 3), b"c"), ((3, 5), b"de"), ((5, 7), b"fg")]
 
 
+@pytest.mark.req("F-005")
 def test_only_what_is_not_acknowledged_is_sent_again():
     out = sender(b"abcdefg")
     pieces(out, 7)
@@ -81,6 +82,7 @@ def test_a_piece_acknowledged_twice_holds_nothing_back():
     assert out.queued_bytes == 0
 
 
+@pytest.mark.req("F-030", "F-032")
 def test_nothing_is_sent_beyond_the_credit():
     out = sender(bytes(WINDOW + 10))
     assert sum(len(data) for _, data in pieces(out, 1000)) == WINDOW
@@ -94,6 +96,7 @@ def test_nothing_is_sent_beyond_the_credit():
 # The receiver
 
 
+@pytest.mark.req("F-033")
 def test_order_is_restored():
     receiver = ControlReceiver()
     assert receiver.receive_untrusted(3, b"def") == b""
@@ -102,6 +105,7 @@ def test_order_is_restored():
     assert receiver.receive_untrusted(4, b"efgh") == b"gh"
 
 
+@pytest.mark.req("F-033")
 def test_the_first_copy_of_a_byte_counts():
     receiver = ControlReceiver()
     receiver.receive_untrusted(1, b"bc")
@@ -115,6 +119,7 @@ def test_an_empty_piece_changes_nothing():
     assert receiver.receive_untrusted(0, b"a") == b"a"
 
 
+@pytest.mark.req("F-031")
 def test_the_credit_is_a_window_above_what_was_delivered():
     receiver = ControlReceiver()
     assert receiver.limit == WINDOW
@@ -136,6 +141,7 @@ def histories(draw) -> list[tuple[str, int]]:
     return draw(st.lists(step, max_size=60))
 
 
+@pytest.mark.req("F-033")
 @given(histories(), st.randoms(use_true_random=False))
 def test_a_stream_survives_loss_reordering_and_repetition(history, rng):
     """Pieces are carried by packets that are lost, delivered late or twice; acknowledgements are lost too."""

@@ -52,6 +52,7 @@ def test_without_load_nobody_is_asked():
     assert pair.b.machine.stats.cookies_sent == 0
 
 
+@pytest.mark.req("S-060")
 def test_nothing_is_remembered_of_an_init_without_proof():
     """Removing the check would make this INIT cost Diffie-Hellman and a place in the table."""
     endpoint, peer = loaded(), ScriptedPeer()
@@ -69,6 +70,7 @@ def test_a_cookie_is_smaller_than_what_it_answers_and_names_nobody():
     assert cookie[13:21] == bytes(8)
 
 
+@pytest.mark.req("S-060", "S-062")
 def test_the_proof_is_good_for_its_address_alone():
     endpoint, peer = loaded(), ScriptedPeer()
     proof = peer.init(cookie=peer.cookie(answers(endpoint, peer.init())[0]))
@@ -77,11 +79,13 @@ def test_the_proof_is_good_for_its_address_alone():
     assert [kind(data) for data in answers(endpoint, proof)] == [LongType.RESP]
 
 
+@pytest.mark.req("S-060")
 def test_a_guess_is_no_proof():
     endpoint, peer = loaded(), ScriptedPeer()
     assert [kind(data) for data in answers(endpoint, peer.init(cookie=bytes(16)))] == [LongType.COOKIE]
 
 
+@pytest.mark.req("S-061")
 def test_a_cookie_lives_as_long_as_its_secret_and_the_next_one():
     endpoint = loaded()
     peer, other = ScriptedPeer(1), ScriptedPeer(2)
@@ -103,6 +107,7 @@ def opening(config: EndpointConfig | None = None) -> tuple[Checked, bytes]:
     return endpoint, init
 
 
+@pytest.mark.req("S-065")
 def test_the_same_init_goes_out_again_with_its_proof_at_once():
     endpoint, init = opening()
     (cookie,) = answers(loaded(), init)
@@ -111,6 +116,7 @@ def test_the_same_init_goes_out_again_with_its_proof_at_once():
     assert proof[37:53] != bytes(16)
 
 
+@pytest.mark.req("S-065", "S-066")
 def test_a_later_try_and_a_later_attempt_have_the_proof_too():
     endpoint, init = opening()
     responder = loaded()
@@ -126,6 +132,7 @@ def test_a_later_try_and_a_later_attempt_have_the_proof_too():
     assert fresh[37:53] != bytes(16)
 
 
+@pytest.mark.req("S-065")
 @pytest.mark.parametrize("position", [21, 40, -1])
 def test_a_forged_cookie_is_not_believed(position):
     endpoint, init = opening()
@@ -139,6 +146,7 @@ def test_a_forged_cookie_is_not_believed(position):
     assert [kind(data) for data in answers(endpoint, cookie, B)] == [LongType.INIT]
 
 
+@pytest.mark.req("S-065")
 def test_cookies_do_not_make_a_node_send_more_than_once_a_try():
     endpoint, init = opening()
     responder = loaded()
@@ -150,6 +158,7 @@ def test_cookies_do_not_make_a_node_send_more_than_once_a_try():
     assert endpoint.stats.cookies_received == 20
 
 
+@pytest.mark.req("S-065")
 def test_the_tries_are_not_fewer_for_a_cookie():
     endpoint, init = opening()
     (cookie,) = answers(loaded(), init)
@@ -172,6 +181,7 @@ def test_a_cookie_that_is_lost_costs_a_try(seed):
 # What load is
 
 
+@pytest.mark.req("S-060")
 def test_more_inits_in_a_second_than_the_total():
     config = EndpointConfig(init_rate_total_per_s=50)
     endpoint = make_endpoint(1, config=config)
@@ -184,6 +194,7 @@ def test_more_inits_in_a_second_than_the_total():
     ]
 
 
+@pytest.mark.req("S-060")
 def test_half_of_the_table_is_kept_for_those_who_prove_their_address():
     endpoint = make_endpoint(1)
     half = LIMITS.half_open // 2
@@ -197,6 +208,7 @@ def test_half_of_the_table_is_kept_for_those_who_prove_their_address():
     assert [kind(data) for data in answers(endpoint, proof, A, now=1.5)] == [LongType.RESP]
 
 
+@pytest.mark.req("S-060")
 def test_half_of_a_network_s_places_is_kept_too():
     endpoint = make_endpoint(1)
     kinds = []
@@ -208,6 +220,7 @@ def test_half_of_a_network_s_places_is_kept_too():
     assert kinds == [LongType.RESP] * half + [LongType.COOKIE] * half
 
 
+@pytest.mark.req("S-063")
 def test_one_network_that_proves_its_addresses_has_a_rate_all_the_same():
     """Its members finish each handshake, so that no place in the table is taken."""
     endpoint = loaded()
@@ -222,6 +235,7 @@ def test_one_network_that_proves_its_addresses_has_a_rate_all_the_same():
     assert endpoint.stats.dropped == {"init_rate": 5}
 
 
+@pytest.mark.req("S-041")
 def test_a_repeated_init_needs_no_second_proof():
     endpoint, peer = loaded(), ScriptedPeer()
     proof = peer.init(cookie=peer.cookie(answers(endpoint, peer.init())[0]))
@@ -232,6 +246,7 @@ def test_a_repeated_init_needs_no_second_proof():
 # A flood
 
 
+@pytest.mark.req("L-003", "S-060", "S-064", "V-008", "W-040")
 def test_a_flood_leaves_nothing_behind_and_gets_less_than_it_sent():
     """Replays with forged sources, many between two drains: what waits to be sent is bounded."""
     endpoint = make_endpoint(1)

@@ -20,6 +20,7 @@ def test_it_begins_at_the_default():
     assert CreditWindow().size_bytes == DEFAULT
 
 
+@pytest.mark.req("O-017")
 @pytest.mark.parametrize(
     ("per_round_trip", "expected"),
     [(DEFAULT // 4, DEFAULT), (DEFAULT, 2 * DEFAULT), (3 * DEFAULT, 6 * DEFAULT), (MOST, MOST)],
@@ -30,6 +31,7 @@ def test_it_holds_twice_what_a_round_trip_brings_within_its_bounds(per_round_tri
     assert window.size_bytes == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.req("O-017")
 def test_it_stays_on_a_short_path():
     window = CreditWindow()
     feed(window, MOST, rtt_s=0.001, round_trips=20)

@@ -125,6 +125,7 @@ def opened(node: Node) -> int:
 # Opening
 
 
+@pytest.mark.req("S-020")
 def test_both_sides_are_told_who_is_there():
     pair = Pair()
     pair.a.machine.set_record(b"record of a")
@@ -158,6 +159,7 @@ FETCH = derive_fetch_keys(MEMBER.swarm_id)
 OTHER = derive_member_keys(b"the manifest of another swarm")
 
 
+@pytest.mark.req("K-007")
 @pytest.mark.parametrize("keys", [MEMBER, FETCH, OTHER])
 def test_the_keys_that_fit_tell_swarm_and_mode(keys: SwarmKeys):
     pair = Pair()
@@ -170,12 +172,14 @@ def test_the_keys_that_fit_tell_swarm_and_mode(keys: SwarmKeys):
     assert_one_session(pair)
 
 
+@pytest.mark.req("K-002", "K-006")
 def test_keys_that_an_endpoint_does_not_answer_meet_silence():
     endpoint = checked(1)
     assert answer_to(endpoint, ScriptedPeer(keys=FETCH).init(), A) == []
     assert endpoint.stats.dropped == {"E_MAC1": 1}
 
 
+@pytest.mark.req("S-051", "S-052")
 def test_who_has_fetched_the_manifest_comes_again_as_a_member():
     """The second session is another one: not a crossing of two handshakes, though it begins soon after."""
     pair = Pair()
@@ -199,12 +203,14 @@ def test_an_endpoint_connects_with_its_own_keys_alone():
     assert endpoint.deadline() is None
 
 
+@pytest.mark.req("W-031")
 def test_a_seeded_generator_needs_to_be_called_insecure():
     with pytest.raises(LocalProtocolError):
         Endpoint(identity=make_identity(1), keys=MEMBER, rng=random.Random(1), now=0.0)
     assert Endpoint(identity=make_identity(1), keys=MEMBER, rng=random.SystemRandom(), now=0.0)
 
 
+@pytest.mark.req("S-030")
 def test_an_init_is_repeated_with_back_off_and_then_given_up():
     endpoint = checked(1)
     endpoint.connect(B, now=0.0)
@@ -219,6 +225,7 @@ def test_an_init_is_repeated_with_back_off_and_then_given_up():
     assert endpoint.deadline() is None
 
 
+@pytest.mark.req("S-030")
 def test_nobody_there_is_told_in_time():
     pair = Pair(link=Link(loss=1.0))
     pair.a.machine.connect(B, now=0.0)
@@ -228,6 +235,7 @@ def test_nobody_there_is_told_in_time():
     assert pair.a.machine.deadline() is None
 
 
+@pytest.mark.req("S-033", "S-046")
 @pytest.mark.parametrize("lost", [LongType.INIT, LongType.RESP, LongType.FIN, None])
 def test_any_message_of_the_handshake_may_be_lost_once(lost):
     """None: the packet that shows that FIN arrived."""
@@ -249,6 +257,7 @@ def test_any_message_of_the_handshake_may_be_lost_once(lost):
     assert_one_session(pair)
 
 
+@pytest.mark.req("P-032", "S-033")
 def test_a_fin_is_repeated_until_the_session_is_seen():
     peer = ScriptedPeer(address=B)
     endpoint = checked(1)
@@ -267,6 +276,7 @@ def test_a_fin_is_repeated_until_the_session_is_seen():
     )
 
 
+@pytest.mark.req("S-046")
 def test_a_repeated_fin_is_answered_with_a_ping():
     endpoint, peer = checked(1), ScriptedPeer()
     (resp,) = answer_to(endpoint, peer.init(), A)
@@ -285,6 +295,7 @@ def test_a_repeated_fin_is_answered_with_a_ping():
 # Strangers
 
 
+@pytest.mark.req("S-012", "S-013", "V-009", "W-041")
 def test_another_manifest_meets_silence_and_is_counted():
     """Removing the check of mac1 would answer this stranger, or at least work for it."""
     pair = Pair()
@@ -298,6 +309,7 @@ def test_another_manifest_meets_silence_and_is_counted():
     assert pair.b.machine.stats.dropped == {"E_MAC1": LIMITS.handshake_retries}
 
 
+@pytest.mark.req("K-001", "S-013", "V-009")
 def test_another_join_secret_meets_silence():
     endpoint = checked(1, keys=derive_member_keys(b"m", b"secret"))
     peer = ScriptedPeer(keys=derive_member_keys(b"m", b"guess"))
@@ -306,6 +318,7 @@ def test_another_join_secret_meets_silence():
     assert endpoint.deadline() is None
 
 
+@pytest.mark.req("K-006", "S-012", "V-009")
 def test_mac1_is_checked_before_anything_is_remembered_or_computed():
     """The message behind a wrong mac1 is genuine: it is the mac1 alone that keeps it out."""
     endpoint, peer = checked(1), ScriptedPeer()
@@ -314,6 +327,7 @@ def test_mac1_is_checked_before_anything_is_remembered_or_computed():
     assert endpoint.deadline() is None
 
 
+@pytest.mark.req("P-010", "S-011", "S-012", "S-013")
 def test_every_changed_byte_of_an_init_meets_silence():
     peer = ScriptedPeer()
     genuine = peer.init()
@@ -326,6 +340,7 @@ def test_every_changed_byte_of_an_init_meets_silence():
         assert endpoint.deadline() is None
 
 
+@pytest.mark.req("P-002", "P-010", "P-031", "S-013", "V-002", "V-009", "W-041")
 def test_datagrams_that_are_not_ours_are_counted_by_reason():
     endpoint, peer = checked(1), ScriptedPeer()
     init = peer.init()
@@ -354,6 +369,7 @@ def test_datagrams_that_are_not_ours_are_counted_by_reason():
     assert endpoint.stats.bytes_received == sum(len(data) for data, _ in cases)
 
 
+@pytest.mark.req("S-042", "V-008")
 def test_an_unvalidated_address_gets_at_most_three_times_what_it_sent():
     """Removing the limit would go on answering for as long as the handshake is half open."""
     endpoint, peer = checked(1, config=EndpointConfig(handshake_timeout_s=0.1)), ScriptedPeer()
@@ -365,6 +381,7 @@ def test_an_unvalidated_address_gets_at_most_three_times_what_it_sent():
     assert endpoint.deadline() is None
 
 
+@pytest.mark.req("S-042", "V-008")
 @pytest.mark.parametrize("repeats", [1, 2, 5, 40])
 def test_repeated_inits_are_answered_within_the_limit(repeats):
     endpoint, peer = checked(1), ScriptedPeer()
@@ -378,6 +395,7 @@ def test_repeated_inits_are_answered_within_the_limit(repeats):
     assert sent <= LIMITS.unvalidated_factor * repeats * len(init)
 
 
+@pytest.mark.req("S-041")
 def test_a_repeated_init_gets_the_same_answer_and_creates_nothing():
     endpoint, peer = checked(1), ScriptedPeer()
     init = peer.init()
@@ -399,6 +417,7 @@ def proven(endpoint, peer: ScriptedPeer, source: Address, now: float = 0.0) -> l
     return answer_to(endpoint, peer.init(cookie=peer.cookie(answers[0])), source, now)
 
 
+@pytest.mark.req("S-040", "S-043", "W-040")
 def test_half_open_handshakes_are_bounded_and_forgotten_in_time():
     endpoint = make_endpoint(1)
     seconds = LIMITS.half_open // LIMITS.init_rate_total_per_s + 1
@@ -415,6 +434,7 @@ def test_half_open_handshakes_are_bounded_and_forgotten_in_time():
     )
 
 
+@pytest.mark.req("S-040", "W-040")
 @pytest.mark.parametrize(
     ("prefix", "other"),
     [("192.0.2.{}", ("198.51.100.1", 4000)), ("2001:db8:1:{}::1", ("2001:db8:2::1", 4000))],
@@ -430,6 +450,7 @@ def test_half_open_handshakes_of_one_network_are_bounded(prefix, other):
     assert long_type(answer) is LongType.RESP
 
 
+@pytest.mark.req("S-040")
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_loopback_is_one_host_with_many_peers(host):
     endpoint = make_endpoint(1)
@@ -437,6 +458,7 @@ def test_loopback_is_one_host_with_many_peers(host):
         assert len(answer_to(endpoint, ScriptedPeer(port).init(), (host, 4000 + port))) == 1
 
 
+@pytest.mark.req("K-011", "S-004", "S-045")
 def test_a_forged_fin_ends_nothing():
     endpoint, peer = checked(1), ScriptedPeer()
     (resp,) = answer_to(endpoint, peer.init(), A)
@@ -453,6 +475,7 @@ def test_a_forged_fin_ends_nothing():
     assert endpoint.peers() == (peer.peer_id,)
 
 
+@pytest.mark.req("K-011", "S-004", "S-031")
 def test_a_forged_resp_ends_nothing():
     peer = ScriptedPeer(address=B)
     endpoint = checked(1)
@@ -468,6 +491,7 @@ def test_a_forged_resp_ends_nothing():
     assert answer_to(endpoint, resp, B) == []  # it is over
 
 
+@pytest.mark.req("S-027")
 def test_a_changed_source_id_in_the_header_of_a_resp_does_no_harm():
     """Where packets go is told in the encrypted payload; the header's id would lead to nobody."""
     peer = ScriptedPeer(address=B)
@@ -488,6 +512,7 @@ def posing_as(victim: Identity) -> Identity:
     return poser
 
 
+@pytest.mark.req("S-021", "S-044")
 def test_a_caller_with_a_false_identity_is_forgotten():
     """Removing the check of the signature would open a session with the victim's name."""
     endpoint, peer = checked(1), ScriptedPeer(identity=posing_as(make_identity(9)))
@@ -498,6 +523,7 @@ def test_a_caller_with_a_false_identity_is_forgotten():
     assert endpoint.deadline() is None
 
 
+@pytest.mark.req("S-021", "S-032")
 def test_an_answerer_with_a_false_identity_is_refused():
     endpoint, peer = checked(1), ScriptedPeer(address=B, identity=posing_as(make_identity(9)))
     endpoint.connect(B, expected_peer=peer.peer_id, now=0.0)
@@ -510,6 +536,7 @@ def test_an_answerer_with_a_false_identity_is_refused():
     assert sent == []
 
 
+@pytest.mark.req("S-022", "S-032")
 def test_another_peer_than_the_expected_one_is_refused_and_not_told_who_we_are():
     pair = Pair()
     somebody_else = make_identity(500).peer_id
@@ -527,6 +554,7 @@ def test_another_peer_than_the_expected_one_is_refused_and_not_told_who_we_are()
     assert pair.run(lambda: pair.is_open, limit_s=5.0)
 
 
+@pytest.mark.req("S-023")
 def test_an_address_that_leads_back_to_this_node():
     pair = Pair()
     pair.a.machine.connect(A, now=0.0)
@@ -536,6 +564,7 @@ def test_an_address_that_leads_back_to_this_node():
     assert pair.a.machine.deadline() is None
 
 
+@pytest.mark.req("S-023")
 def test_another_process_with_our_identity_is_refused_as_a_caller():
     endpoint, twin = checked(1), ScriptedPeer(identity=make_identity(1))
     (resp,) = answer_to(endpoint, twin.init(), A)
@@ -555,6 +584,7 @@ def test_no_more_sessions_than_configured_are_opened():
     assert [event.code for event in events_of(pair.a, ConnectFailed)] == [ErrorCode.E_BUSY]
 
 
+@pytest.mark.req("L-003", "S-053")
 def test_no_more_sessions_than_configured_are_accepted():
     pair = Pair(config_b=EndpointConfig(connections=1))
     pair.connect()
@@ -586,6 +616,7 @@ def assert_simultaneous_open(pair: Pair, starts: tuple[float, float]) -> None:
     assert_one_session(pair)
 
 
+@pytest.mark.req("S-050", "S-051")
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("starts", [(0.0, 0.0), (0.0, 0.04), (0.06, 0.0), (0.0, 0.13)])
 def test_simultaneous_open(seed, starts):
@@ -595,6 +626,7 @@ def test_simultaneous_open(seed, starts):
     assert len(events_of(pair.a, ConnectionEstablished)) == len(events_of(pair.b, ConnectionEstablished)) == 1
 
 
+@pytest.mark.req("S-050", "S-051")
 @pytest.mark.parametrize("seed", range(6))
 def test_simultaneous_open_over_unequal_delays(seed):
     print(f"seed {seed}")
@@ -618,6 +650,7 @@ def test_simultaneous_open_over_a_bad_link(seed):
 BOX, BOX2 = ("203.0.113.1", 1), ("203.0.113.2", 2)
 
 
+@pytest.mark.req("S-051", "S-052")
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("late_s", [0.0, 0.03, 0.07])
 def test_handshakes_that_cross_behind_address_translation(seed, late_s):
@@ -637,6 +670,7 @@ def test_handshakes_that_cross_behind_address_translation(seed, late_s):
     assert_one_session(pair)
 
 
+@pytest.mark.req("S-051")
 @pytest.mark.parametrize("seed", range(12))
 def test_two_ways_to_one_peer_give_one_session(seed):
     print(f"seed {seed}")
@@ -670,6 +704,7 @@ def test_an_attempt_for_somebody_else_at_the_same_address_goes_on():
     assert_one_session(pair)
 
 
+@pytest.mark.req("S-051", "S-052")
 @pytest.mark.parametrize("delay_s", [0.01, 0.3])
 def test_after_a_restart_the_newer_session_stays(delay_s):
     pair = Pair(link=Link(delay_s=delay_s))
@@ -695,6 +730,7 @@ def test_after_a_restart_the_newer_session_stays(delay_s):
     assert_one_session(pair)
 
 
+@pytest.mark.req("S-051")
 def test_a_second_call_of_the_same_process_replaces_a_session_that_it_has_lost():
     """The peer closed and its CLOSE was lost: when it calls again, the old session does not keep it out."""
     pair = Pair(link=Link(delay_s=0.02))
@@ -725,6 +761,7 @@ def yielding(*, expected_peer: bytes | None = None) -> tuple[Checked, ScriptedPe
     raise AssertionError("no seed gives a peer with the greater key")
 
 
+@pytest.mark.req("S-050")
 def test_the_side_with_the_greater_key_stays_initiator():
     for seed in range(10):
         endpoint, peer = checked(1), ScriptedPeer(seed, address=B)
@@ -736,6 +773,7 @@ def test_the_side_with_the_greater_key_stays_initiator():
         assert endpoint.stats.dropped == ({"simultaneous_open": 1} if ours_is_greater else {})
 
 
+@pytest.mark.req("S-050")
 def test_while_it_yields_an_attempt_sends_nothing_and_then_goes_on():
     endpoint, _peer, init, resp = yielding()
     sent = [(when, bytes(transmit.data)) for when, transmit in run_timers(endpoint, 100.0)]
@@ -791,6 +829,7 @@ def test_the_peers_own_handshake_answers_our_attempt():
 # The endpoint as a machine
 
 
+@pytest.mark.req("R-081")
 def test_sessions_take_turns():
     table = Dialogue()
     second = ScriptedPeer(2000, address=B)
@@ -801,6 +840,7 @@ def test_sessions_take_turns():
     assert order[:12] in ([A, B] * 6, [B, A] * 6)
 
 
+@pytest.mark.req("V-001")
 def test_a_run_of_datagrams_is_taken_apart():
     table = Dialogue()
     packets = [table.peer.seal(PING) for _ in range(3)]
@@ -880,6 +920,7 @@ def test_closing_while_a_session_drains():
     assert table.endpoint.drained
 
 
+@pytest.mark.req("W-030")
 def test_a_clock_that_goes_back_is_held_and_counted():
     table = Dialogue(deep=True)
     table.wait(0.0)
@@ -915,6 +956,7 @@ def busy() -> tuple[Checked, list[bytes]]:
     return endpoint, [answerer.respond(bytes(init)), caller.finish(resp), init_of_caller, *packets]
 
 
+@pytest.mark.req("P-010", "W-041")
 @settings(max_examples=200)
 @given(st.lists(st.binary(max_size=100), max_size=5), st.sampled_from([A, B, ("192.0.2.1", 0)]))
 def test_arbitrary_datagrams_change_nothing(datagrams, source):
@@ -928,6 +970,7 @@ def test_arbitrary_datagrams_change_nothing(datagrams, source):
     assert sum(endpoint.stats.dropped.values()) - before == len(datagrams)
 
 
+@pytest.mark.req("P-010", "P-023")
 @settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1300), st.integers(1, 255)), min_size=1, max_size=6)

@@ -76,6 +76,7 @@ def posing_as(victim: Identity, seed: int) -> Identity:
 # What both sides end with
 
 
+@pytest.mark.req("S-001", "S-020")
 def test_both_sides_agree_and_know_each_other():
     alice, bob = party(1), party(2)
     at_alice, at_bob = run(alice, bob)
@@ -90,6 +91,7 @@ def test_both_sides_agree_and_know_each_other():
     assert (at_alice.observed_address, at_bob.observed_address) == (HERE, THERE)
 
 
+@pytest.mark.req("P-021")
 def test_each_direction_has_its_own_key():
     at_alice, at_bob = run(party(1), party(2))
     packet = at_alice.send_keys.seal(0, b"header", b"text")
@@ -100,6 +102,7 @@ def test_each_direction_has_its_own_key():
     assert answer != packet
 
 
+@pytest.mark.req("K-012", "S-002")
 def test_two_handshakes_of_the_same_parties_have_nothing_in_common():
     alice, bob = party(1), party(2)
     (one, _), (other, _) = run(alice, bob), run(alice, bob)
@@ -107,6 +110,7 @@ def test_two_handshakes_of_the_same_parties_have_nothing_in_common():
     assert one.send_keys.seal(0, b"", b"x") != other.send_keys.seal(0, b"", b"x")
 
 
+@pytest.mark.req("S-006")
 def test_the_prologue_is_laid_out_as_the_specification_says():
     keys = derive_member_keys(b"m")
     assert prologue(keys, 1, (1, 0x0A0B0C0D)) == (
@@ -126,17 +130,20 @@ def test_an_address_that_means_nothing_to_others_is_left_out():
 # Who does not get there
 
 
+@pytest.mark.req("S-001")
 def test_another_manifest_is_noise():
     stranger = initiator(party(1, keys=derive_member_keys(b"another manifest")))
     assert refusal(lambda: responder(party(2), stranger.message1)) is ErrorCode.E_HS_DECRYPT
 
 
+@pytest.mark.req("K-003", "S-001")
 def test_knowing_swarm_id_and_mac_key_does_not_replace_the_psk():
     """Removing the psk from the handshake would let this one in."""
     stranger = initiator(party(1, keys=dataclasses.replace(MEMBER, psk=bytes(32))))
     assert refusal(lambda: responder(party(2), stranger.message1)) is ErrorCode.E_HS_DECRYPT
 
 
+@pytest.mark.req("K-003", "K-011", "S-001", "S-004")
 def test_an_answerer_without_the_psk_is_not_believed():
     alice = initiator(party(1))
     impostor = dataclasses.replace(MEMBER, psk=bytes(32))
@@ -147,6 +154,7 @@ def test_an_answerer_without_the_psk_is_not_believed():
     finish(alice, genuine.message2)  # the forged answer has ended nothing
 
 
+@pytest.mark.req("S-006")
 def test_another_mode_is_another_handshake():
     fetch = derive_fetch_keys(MEMBER.swarm_id)
     mixed = dataclasses.replace(MEMBER, mode=fetch.mode)
@@ -154,6 +162,7 @@ def test_another_mode_is_another_handshake():
     assert refusal(lambda: responder(party(2), stranger.message1)) is ErrorCode.E_HS_DECRYPT
 
 
+@pytest.mark.req("S-006")
 def test_version_and_offered_versions_are_bound():
     alice = initiator(party(1), versions=(1, 0x0A0A0A0A))
     bob = party(2)
@@ -163,6 +172,7 @@ def test_version_and_offered_versions_are_bound():
     assert responder(bob, alice.message1, versions=(1, 0x0A0A0A0A))
 
 
+@pytest.mark.req("I-008", "S-021")
 def test_an_identity_needs_its_signature_at_the_initiator():
     """Removing the check of the signature would let this one pose as anybody."""
     victim = make_identity(9)
@@ -172,6 +182,7 @@ def test_an_identity_needs_its_signature_at_the_initiator():
     assert code is ErrorCode.E_HS_IDENTITY
 
 
+@pytest.mark.req("I-008", "S-021")
 def test_an_identity_needs_its_signature_at_the_responder():
     victim = make_identity(9)
     alice = initiator(party(1, identity=posing_as(victim, 1)))
@@ -180,6 +191,7 @@ def test_an_identity_needs_its_signature_at_the_responder():
     assert refusal(lambda: bob.finish_untrusted(message3, remote_id=ALICE_ID)) is ErrorCode.E_HS_IDENTITY
 
 
+@pytest.mark.req("S-021")
 def test_a_signature_of_another_handshake_is_worth_nothing():
     """A peer that ends in the middle of two handshakes cannot pass the identity of one on to the other."""
 
@@ -198,6 +210,7 @@ def test_a_signature_of_another_handshake_is_worth_nothing():
     assert refusal(lambda: finish(alice, bob.message2)) is ErrorCode.E_HS_IDENTITY
 
 
+@pytest.mark.req("I-004", "S-021")
 @pytest.mark.parametrize(
     "peer_id", [bytes(32), b"\x01" + bytes(31), b"\xff" * 32], ids=["order 4", "order 1", "form"]
 )
@@ -209,6 +222,7 @@ def test_weak_keys_are_refused(peer_id):
     assert refusal(lambda: finish(alice, bob.message2)) is ErrorCode.E_HS_IDENTITY
 
 
+@pytest.mark.req("S-022")
 def test_only_the_expected_peer_will_do():
     alice = initiator(party(1))
     bob_party = party(2)
@@ -224,6 +238,7 @@ def test_only_the_expected_peer_will_do():
     assert session.peer_id == bob_party.identity.peer_id
 
 
+@pytest.mark.req("S-021")
 def test_a_payload_that_does_not_fit_has_its_own_code():
     local = party(1)
     alice = initiator(local)
@@ -241,6 +256,7 @@ def test_a_payload_that_does_not_fit_has_its_own_code():
     assert refusal(lambda: finish(alice, bob.message2)) is ErrorCode.E_SCHEMA
 
 
+@pytest.mark.req("S-027")
 def test_each_side_learns_the_other_s_connection_id_from_the_payload():
     alice = initiator(party(1))
     bob = responder(party(2), alice.message1)
@@ -249,6 +265,7 @@ def test_each_side_learns_the_other_s_connection_id_from_the_payload():
     assert bob.finish_untrusted(message3, remote_id=ALICE_ID).remote_id == ALICE_ID
 
 
+@pytest.mark.req("S-027")
 def test_message_3_must_name_the_connection_id_of_the_init():
     alice = initiator(party(1))
     bob = responder(party(2), alice.message1)
@@ -267,6 +284,7 @@ def noise_of(local: LocalParty, ephemeral) -> HandshakeState:
     )
 
 
+@pytest.mark.req("S-005")
 def test_message_1_has_no_payload():
     local = party(1)
     state = noise_of(local, SOURCE.x25519())
@@ -274,6 +292,7 @@ def test_message_1_has_no_payload():
     assert refusal(lambda: responder(party(2), message1)) is ErrorCode.E_PROTOCOL
 
 
+@pytest.mark.req("K-010", "S-003")
 def test_an_ephemeral_key_of_small_order_is_refused():
     class ZeroKey:
         """Stands where an X25519 private key would, with a public key for which every result is zero."""
@@ -292,6 +311,7 @@ def test_an_ephemeral_key_of_small_order_is_refused():
 # Bytes that nobody wrote
 
 
+@pytest.mark.req("K-011", "S-004")
 def test_a_forged_message_leaves_the_handshake_as_it_was():
     alice = initiator(party(1))
     bob = responder(party(2), alice.message1)

@@ -121,6 +121,7 @@ def refusal(step) -> ErrorCode:
 # Phases
 
 
+@pytest.mark.req("K-020", "K-021", "K-023")
 def test_a_key_is_changed_after_so_many_packets_and_the_receiver_follows():
     a, b = make_pair(limits=KeyLimits(phase_packets=10))
     for step in range(101):
@@ -130,12 +131,14 @@ def test_a_key_is_changed_after_so_many_packets_and_the_receiver_follows():
     assert a.next_number == 101  # numbers go on
 
 
+@pytest.mark.req("K-020", "P-004")
 def test_the_phase_bit_is_the_lowest_bit_of_the_phase():
     a, b = make_pair(limits=KeyLimits(phase_packets=5))
     bits = [deliver(a, b, float(step))[0].first_byte & 0x20 for step in range(20)]
     assert bits == ([0] * 5 + [0x20] * 5) * 2
 
 
+@pytest.mark.req("K-022")
 def test_no_key_is_changed_before_a_packet_under_it_was_acknowledged():
     a, b = make_pair(limits=KeyLimits(phase_packets=5))
     packets = a.send(0.0, count=50)
@@ -152,6 +155,7 @@ def test_no_key_is_changed_before_a_packet_under_it_was_acknowledged():
     assert a.keys.send_phase == 2
 
 
+@pytest.mark.req("K-022")
 def test_three_probe_time_outs_lie_between_two_changes():
     a, b = make_pair(limits=KeyLimits(phase_packets=1))
     changes = []
@@ -166,6 +170,7 @@ def test_three_probe_time_outs_lie_between_two_changes():
     assert min(gaps) >= 3 * PTO_S - 1e-9
 
 
+@pytest.mark.req("K-021")
 def test_a_key_is_changed_when_it_is_old():
     a, b = make_pair(limits=KeyLimits(phase_s=600.0))
     deliver(a, b, 1.0)
@@ -180,6 +185,7 @@ def test_a_key_is_changed_when_it_is_old():
     assert b.keys.receive_phase == 1
 
 
+@pytest.mark.req("K-024")
 def test_the_old_key_is_kept_for_three_probe_time_outs():
     a, b = make_pair(limits=KeyLimits(phase_packets=5))
     late = a.send(0.0, count=3)
@@ -194,6 +200,7 @@ def test_the_old_key_is_kept_for_three_probe_time_outs():
     assert b.keys.deadline() is None
 
 
+@pytest.mark.req("K-023")
 def test_a_packet_of_the_new_phase_may_be_overtaken():
     a, b = make_pair(limits=KeyLimits(phase_packets=5))
     deliver(a, b, 0.5, count=5)
@@ -203,6 +210,7 @@ def test_a_packet_of_the_new_phase_may_be_overtaken():
     assert b.keys.receive_phase == 1
 
 
+@pytest.mark.req("K-023")
 def test_a_receiver_that_missed_nothing_of_a_phase_but_its_end_follows_twice():
     """Late packets of the phase before the last are lost; everything else opens."""
     a, b = make_pair(limits=KeyLimits(phase_packets=2))
@@ -215,6 +223,7 @@ def test_a_receiver_that_missed_nothing_of_a_phase_but_its_end_follows_twice():
     assert not b.take(late[0], 0.9)
 
 
+@pytest.mark.req("K-023", "K-024", "P-025")
 def test_reordering_and_loss_never_break_a_session_that_keeps_the_rules():
     for seed in range(30):
         rng = random.Random(seed)
@@ -240,6 +249,7 @@ def test_reordering_and_loss_never_break_a_session_that_keeps_the_rules():
 # Violations
 
 
+@pytest.mark.req("K-025")
 def test_an_older_key_for_a_higher_number_ends_the_session():
     a, b = make_pair(limits=KeyLimits(phase_packets=5))
     old = a.keys.send_keys
@@ -250,6 +260,7 @@ def test_an_older_key_for_a_higher_number_ends_the_session():
     assert refusal(lambda: b.take(wrong, 1.0)) is ErrorCode.E_KEY_UPDATE
 
 
+@pytest.mark.req("K-025")
 def test_a_newer_key_for_a_lower_number_ends_the_session():
     a, b = make_pair(limits=KeyLimits(phase_packets=5))
     low = a.next_number
@@ -260,6 +271,7 @@ def test_a_newer_key_for_a_lower_number_ends_the_session():
     assert refusal(lambda: b.take(wrong, 1.0)) is ErrorCode.E_KEY_UPDATE
 
 
+@pytest.mark.req("K-025")
 def test_the_next_key_for_a_number_below_the_present_phase_ends_the_session():
     a, b = make_pair()
     low = a.next_number
@@ -279,6 +291,7 @@ def test_a_flipped_phase_bit_changes_nothing():
         a.acknowledge(packet, float(step))
 
 
+@pytest.mark.req("K-026")
 def test_forged_phase_bits_derive_no_keys(monkeypatch):
     _, b = make_pair()
     derived = []
@@ -289,6 +302,7 @@ def test_forged_phase_bits_derive_no_keys(monkeypatch):
     assert derived == []
 
 
+@pytest.mark.req("K-028")
 def test_as_many_forged_packets_as_the_cipher_bears_end_the_session():
     _, b = make_pair(limits=KeyLimits(integrity_failures=100))
     for number in range(99):
@@ -296,6 +310,7 @@ def test_as_many_forged_packets_as_the_cipher_bears_end_the_session():
     assert refusal(lambda: b.take(Packet(99, 0x40, bytes(40)), 0.0)) is ErrorCode.E_AEAD_LIMIT
 
 
+@pytest.mark.req("K-027")
 def test_a_key_that_cannot_be_changed_is_used_up_in_the_end():
     a, _ = make_pair(limits=KeyLimits(phase_packets=5, confidentiality_packets=20))
     a.send(0.0, count=19)
@@ -304,6 +319,7 @@ def test_a_key_that_cannot_be_changed_is_used_up_in_the_end():
     assert a.keys.is_used_up
 
 
+@pytest.mark.req("K-025", "P-015")
 def test_a_run_is_opened_under_the_keys_of_the_present_phase_alone():
     a, b = make_pair(limits=KeyLimits(phase_packets=5))
     run = a.send(0.0, count=4)
@@ -324,6 +340,7 @@ def test_a_run_is_opened_under_the_keys_of_the_present_phase_alone():
 # Exchanges
 
 
+@pytest.mark.req("K-035", "K-037")
 def test_ml_kem_goes_into_both_directions_before_anything_of_an_application():
     a, b = make_pair(post_quantum=True)
     ends = (a.keys, b.keys)
@@ -344,6 +361,7 @@ def test_ml_kem_goes_into_both_directions_before_anything_of_an_application():
     assert (a.keys.receive_phase, b.keys.receive_phase) == (1, 1)
 
 
+@pytest.mark.req("K-033")
 def test_the_mixed_keys_are_not_the_next_ones_of_the_chain():
     a, b = make_pair(post_quantum=True)
     chain = a.keys.send_keys.next_phase()
@@ -355,6 +373,7 @@ def test_the_mixed_keys_are_not_the_next_ones_of_the_chain():
     assert b.take(packet, 0.3)
 
 
+@pytest.mark.req("K-036")
 def test_the_responder_mixes_when_its_answer_is_acknowledged_without_a_gap():
     a, b = make_pair(post_quantum=True)
     deliver(a, b, 0.1)
@@ -367,6 +386,7 @@ def test_the_responder_mixes_when_its_answer_is_acknowledged_without_a_gap():
     assert b.keys.application_allowed
 
 
+@pytest.mark.req("K-034")
 def test_nobody_changes_keys_otherwise_while_an_exchange_is_under_way():
     limits = KeyLimits(phase_packets=3, phase_s=5.0)
     a, b = make_pair(post_quantum=True, limits=limits)
@@ -392,6 +412,7 @@ def test_ordinary_changes_go_on_after_an_exchange():
     assert b.keys.send_phase == a.keys.receive_phase > 10
 
 
+@pytest.mark.req("K-039")
 def test_a_fresh_secret_goes_into_the_keys_at_every_ratchet():
     a, b = make_pair(limits=KeyLimits(ratchet_s=100.0))
     now = 0.0
@@ -412,6 +433,7 @@ def test_a_fresh_secret_goes_into_the_keys_at_every_ratchet():
     assert a.keys.application_allowed
 
 
+@pytest.mark.req("K-034", "K-036")
 def test_exchanges_survive_any_order_of_packets():
     """Both sides send all the time under short phases and ratchets; every packet opens."""
     for seed in range(30):
@@ -440,6 +462,7 @@ def test_exchanges_survive_any_order_of_packets():
         assert min(a.keys.send_phase, b.keys.send_phase) >= 3, f"seed {seed}"
 
 
+@pytest.mark.req("K-031")
 def test_messages_out_of_turn_end_the_session():
     offer = encode_exchange_message(ExchangeOffer(2, b"\x09" + bytes(31)))
     reply = encode_exchange_message(ExchangeReply(2, b"\x09" + bytes(31)))
@@ -456,6 +479,7 @@ def test_messages_out_of_turn_end_the_session():
     assert refusal(lambda: a.keys.receive_message_untrusted(reply, 0.0)) is ErrorCode.E_FRAME_CONTEXT
 
 
+@pytest.mark.req("K-031", "K-032")
 @pytest.mark.parametrize(
     ("message", "code"),
     [
@@ -473,6 +497,7 @@ def test_offers_that_are_none_end_the_session(message, code):
     assert not b.keys.has_message
 
 
+@pytest.mark.req("K-032")
 def test_an_answer_of_another_length_ends_the_session():
     a, _ = make_pair(post_quantum=True)
     a.keys.next_message()
@@ -480,6 +505,7 @@ def test_an_answer_of_another_length_ends_the_session():
     assert refusal(lambda: a.keys.receive_message_untrusted(reply, 0.0)) is ErrorCode.E_SCHEMA
 
 
+@pytest.mark.req("K-040")
 def test_a_peer_that_leaves_an_exchange_unfinished_loses_the_session():
     limits = KeyLimits(phase_s=50.0)
     for end in make_pair(post_quantum=True, limits=limits):  # no OFFER comes, or no REPLY

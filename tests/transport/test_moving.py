@@ -90,6 +90,7 @@ def without_losses(pair: Pair) -> bool:
 # --- addresses ---
 
 
+@pytest.mark.req("P-030", "Q-002", "Q-020", "Q-030")
 @pytest.mark.parametrize("from_b", [False, True])
 @pytest.mark.parametrize("moves_host", [False, True])
 @pytest.mark.parametrize("seed", range(3))
@@ -109,6 +110,7 @@ def test_a_transfer_survives_a_new_address_every_five_seconds(seed, moves_host, 
     assert events_of(pair.a, PathChanged) == []
 
 
+@pytest.mark.req("P-030", "Q-020")
 def test_messages_find_the_new_address_too():
     pair = Pair(1, Link(delay_s=0.02))
     pair.connect()
@@ -123,6 +125,7 @@ def test_messages_find_the_new_address_too():
     assert pair.b.machine.stats.paths_validated == 1
 
 
+@pytest.mark.req("Q-014")
 def test_each_path_has_connection_ids_of_its_own():
     """Who sees both paths cannot tell from what B sends that they carry one session."""
     pair = Pair(1, Link(delay_s=0.02))
@@ -145,6 +148,7 @@ def test_each_path_has_connection_ids_of_its_own():
     assert without_losses(pair)
 
 
+@pytest.mark.req("Q-001", "Q-002", "Q-011", "Q-020")
 def test_a_recorded_packet_from_elsewhere_moves_nothing():
     """An attacker who overtakes the peer with a copy of its packet gets challenges, and no traffic."""
     pair = Pair(2, Link(delay_s=0.05))
@@ -194,6 +198,7 @@ def run_and_collect(table: Dialogue, seconds: float) -> list[tuple[tuple[str, in
         table.endpoint.handle_timer(now=table.now)
 
 
+@pytest.mark.req("Q-002", "Q-010", "Q-011", "V-008")
 def test_nothing_but_challenges_goes_to_an_address_that_has_not_proved_itself():
     """Removing the challenge before the use of a new address would send everything there at once."""
     table, sent = open_and_move()
@@ -210,6 +215,7 @@ def test_nothing_but_challenges_goes_to_an_address_that_has_not_proved_itself():
     assert table.dropped["path_given_up"] == 1
 
 
+@pytest.mark.req("Q-020")
 def test_only_the_answer_moves_the_session():
     table, sent = open_and_move()
     ((_, challenge),) = [entry for entry in sent if entry[0] == OTHER_PORT]
@@ -228,6 +234,7 @@ def test_only_the_answer_moves_the_session():
     assert {address for address, _ in run_and_collect(table, 1.0)} == {OTHER_PORT}
 
 
+@pytest.mark.req("Q-001")
 def test_an_old_packet_from_elsewhere_does_not_even_start_a_challenge():
     table = Dialogue()
     late = table.peer.seal(PING)
@@ -236,6 +243,7 @@ def test_an_old_packet_from_elsewhere_does_not_even_start_a_challenge():
     assert {address for address, _ in run_and_collect(table, 5.0)} <= {A}
 
 
+@pytest.mark.req("F-010", "Q-012")
 def test_a_challenge_is_answered_where_it_came_from():
     table = Dialogue()
     table.endpoint.receive_datagram(
@@ -246,6 +254,7 @@ def test_a_challenge_is_answered_where_it_came_from():
     assert PathResponse(b"anybody?") in frames
 
 
+@pytest.mark.req("Q-024")
 def test_a_peer_that_is_heard_but_never_reached_has_no_path():
     config = EndpointConfig(connection=ConnectionConfig(keepalive_s=1.0))
     table = Dialogue(config=config)
@@ -264,6 +273,7 @@ def test_a_peer_that_is_heard_but_never_reached_has_no_path():
 # --- connection ids ---
 
 
+@pytest.mark.req("P-032", "P-033")
 def test_both_sides_supply_ids_and_packets_with_any_of_them_arrive():
     table = Dialogue()
     assert [frame.sequence for frame in table.peer.given] == [1, 2, 3]
@@ -273,6 +283,7 @@ def test_both_sides_supply_ids_and_packets_with_any_of_them_arrive():
     assert table.dropped == {}
 
 
+@pytest.mark.req("P-031", "P-032")
 def test_a_retired_id_is_dead_and_replaced():
     table = Dialogue()
     first = table.peer.remote_id
@@ -285,6 +296,7 @@ def test_a_retired_id_is_dead_and_replaced():
     assert table.dropped == {"unknown_connection": 1}
 
 
+@pytest.mark.req("P-035", "P-036", "P-037")
 @pytest.mark.parametrize(
     ("frames", "code"),
     [
@@ -303,6 +315,7 @@ def test_a_peer_that_abuses_ids_is_disconnected(frames, code):
     assert lost.code == code
 
 
+@pytest.mark.req("Q-021")
 def test_a_path_change_retires_the_old_id():
     table = Dialogue()
     table.deliver(table.peer.seal(encode_new_cid(1, b"new id 1", b"token of new id1")))
@@ -321,6 +334,7 @@ def test_a_path_change_retires_the_old_id():
 # --- stateless reset ---
 
 
+@pytest.mark.req("Q-040", "Q-042")
 def test_a_restarted_node_ends_the_old_session_at_once():
     pair = Pair(3, Link(delay_s=0.05))
     accept_all(pair)
@@ -337,6 +351,7 @@ def test_a_restarted_node_ends_the_old_session_at_once():
     assert pair.b.machine.stats.resets_sent >= 1
 
 
+@pytest.mark.req("Q-040", "Q-042")
 def test_an_idle_session_is_reset_at_the_next_keepalive():
     pair = Pair(4, Link(delay_s=0.05))
     pair.connect()
@@ -346,6 +361,7 @@ def test_an_idle_session_is_reset_at_the_next_keepalive():
     assert events_of(pair.a, ConnectionLost)[0].code == ErrorCode.E_RESET
 
 
+@pytest.mark.req("Q-042")
 def test_another_node_at_the_address_cannot_reset():
     pair = Pair(5, Link(delay_s=0.05))
     pair.connect()
@@ -356,6 +372,7 @@ def test_another_node_at_the_address_cannot_reset():
     assert events_of(pair.a, ConnectionLost) == []
 
 
+@pytest.mark.req("Q-042")
 def test_a_reset_of_another_session_or_a_guess_ends_nothing():
     table = Dialogue()
     table.deliver(bytes([0x40]) + bytes(60))
@@ -363,6 +380,7 @@ def test_a_reset_of_another_session_or_a_guess_ends_nothing():
     assert table.dropped == {"unknown_connection": 1}
 
 
+@pytest.mark.req("Q-040")
 def test_a_packet_that_overtakes_a_fin_is_not_answered_with_a_reset():
     endpoint, peer = make_endpoint(1), ScriptedPeer()
     endpoint.receive_datagram(peer.init(), A, now=0.0)
@@ -375,6 +393,7 @@ def test_a_packet_that_overtakes_a_fin_is_not_answered_with_a_reset():
     assert [type(event) for event in events] == [ConnectionEstablished]
 
 
+@pytest.mark.req("Q-040", "Q-041")
 def test_resets_are_limited_and_smaller_than_what_they_answer():
     endpoint = make_endpoint(1)
     for number in range(500):
@@ -400,6 +419,7 @@ def largest(pair: Pair) -> list[int]:
     return sizes
 
 
+@pytest.mark.req("P-040", "P-041", "Q-050")
 @pytest.mark.parametrize(
     ("mtu", "found"), [(1200, 1200), (1280, 1252), (1472, 1452), (8972, 8952), (None, 65000)]
 )
@@ -414,6 +434,7 @@ def test_datagrams_grow_to_what_the_path_carries(mtu, found):
     assert without_losses(pair)
 
 
+@pytest.mark.req("Q-051")
 def test_the_search_costs_no_congestion_window():
     """A path that loses nothing but what is too large delivers as fast as one whose limit is known."""
     times = []
@@ -427,6 +448,7 @@ def test_the_search_costs_no_congestion_window():
     assert times[0] < 1.1 * times[1]
 
 
+@pytest.mark.req("P-040")
 @pytest.mark.parametrize("cap", [1200, 1300, 8900])
 def test_neither_side_s_cap_is_exceeded(cap):
     config = EndpointConfig(connection=ConnectionConfig(max_datagram_bytes=cap))
@@ -438,6 +460,7 @@ def test_neither_side_s_cap_is_exceeded(cap):
     assert max(sizes) == cap
 
 
+@pytest.mark.req("Q-053", "Q-054")
 @pytest.mark.parametrize("smaller", [1200, 1252, 1400])
 def test_a_path_that_shrinks_on_the_way_is_noticed(smaller):
     """Removing the fall-back would leave the transfer in the black hole for ever."""

@@ -37,6 +37,7 @@ def refusal(made: ObjectReceiver, offset: int, data: bytes) -> ErrorCode:
     return caught.value.code
 
 
+@pytest.mark.req("O-023")
 @given(st.integers(0, 2**32), st.integers(200, 9000))
 def test_any_order_and_overlap_gives_the_object(seed, piece):
     rng = random.Random(seed)
@@ -66,6 +67,7 @@ def test_one_chunk_may_hold_the_list_and_several_leaves():
     assert made.sink.body() == BODY
 
 
+@pytest.mark.req("O-024")
 @pytest.mark.parametrize("list_first", [True, False])
 def test_a_wrong_bit_is_found_in_its_leaf(list_first):
     for leaf in range(len(LEAVES)):
@@ -83,17 +85,20 @@ def test_a_wrong_bit_is_found_in_its_leaf(list_first):
         assert made.state is ReceiverState.RECEIVING
 
 
+@pytest.mark.req("O-024")
 def test_a_wrong_leaf_of_a_single_leaf_object():
     made = receiver(BODY[:5000])
     assert refusal(made, 0, bytes(5000)) is ErrorCode.E_OBJ_HASH
 
 
+@pytest.mark.req("O-024")
 def test_a_list_that_does_not_give_the_root():
     wrong = bytearray(SPACE)
     wrong[0] ^= 1
     assert refusal(receiver(), 0, bytes(wrong[:LIST])) is ErrorCode.E_OBJ_HASH
 
 
+@pytest.mark.req("O-023")
 def test_bytes_that_have_arrived_are_not_overwritten():
     made = receiver()
     feed(made, 0, LIST + 100)
@@ -102,6 +107,7 @@ def test_bytes_that_have_arrived_are_not_overwritten():
     assert made.sink.body() == BODY
 
 
+@pytest.mark.req("O-017", "O-022")
 def test_credit_is_a_window_ahead_of_what_arrived():
     window = LIMITS.credit_per_transfer_bytes
     size = 3 * window
@@ -122,20 +128,24 @@ def test_the_last_credit_is_the_whole():
     assert made.next_credit() is None
 
 
+@pytest.mark.req("O-022")
 def test_nothing_is_taken_without_credit():
     made = ObjectReceiver(7, bytes(32), 5000, b"")
     assert refusal(made, 0, b"x") is ErrorCode.E_FLOW
 
 
+@pytest.mark.req("O-022")
 @pytest.mark.parametrize("offset", [TOTAL, TOTAL - 1, 2**64 - 1])
 def test_a_chunk_beyond_the_end(offset):
     assert refusal(receiver(), offset, b"xx") is ErrorCode.E_FLOW
 
 
+@pytest.mark.req("O-022")
 def test_an_empty_chunk():
     assert refusal(receiver(), 0, b"") is ErrorCode.E_FLOW
 
 
+@pytest.mark.req("O-026")
 def test_crumbs_are_refused_before_they_cost_much():
     made = receiver()
     crumbs = range(LIST, LIST + 2 * 4096, 2)
@@ -144,6 +154,7 @@ def test_crumbs_are_refused_before_they_cost_much():
     assert refusal(made, crumbs.stop, b"x") is ErrorCode.E_FLOW
 
 
+@pytest.mark.req("O-021")
 def test_after_the_end_chunks_are_late():
     made = receiver()
     made.end()

@@ -44,6 +44,7 @@ def take_all(made: ObjectSender, room: int = 1000) -> list[Chunk]:
     return chunks
 
 
+@pytest.mark.req("O-013")
 def test_nothing_leaves_before_it_is_wanted():
     made = sender()
     assert made.state is SenderState.OFFERED
@@ -52,6 +53,7 @@ def test_nothing_leaves_before_it_is_wanted():
     assert take_all(made) == []
 
 
+@pytest.mark.req("O-018", "P-015")
 def test_everything_leaves_in_order_leaf_list_first_and_no_chunk_crosses_into_the_body():
     chunks = take_all(wanted((0, TOTAL)))
     assert chunks[0] == Chunk(7, 0, LIST)
@@ -69,6 +71,7 @@ def test_an_object_of_one_leaf_has_no_list():
     assert made.take(6000) is None
 
 
+@pytest.mark.req("F-050", "O-013", "O-016")
 def test_the_credit_counts_wanted_bytes_and_never_shrinks():
     made = wanted((0, LIST), (5000, 6000), (20_000, 30_000), credit=LIST + 1500)
     chunks = take_all(made)
@@ -90,6 +93,7 @@ def test_lost_chunks_go_first_and_need_no_credit():
     assert chunk.start == 5000
 
 
+@pytest.mark.req("P-015")
 def test_a_lost_piece_of_the_list_and_one_of_the_body_do_not_share_a_chunk():
     made = wanted((0, TOTAL))
     take_all(made)
@@ -98,6 +102,7 @@ def test_a_lost_piece_of_the_list_and_one_of_the_body_do_not_share_a_chunk():
     assert take_all(made) == [Chunk(7, LIST - 10, LIST), Chunk(7, LIST, LIST + 10)]
 
 
+@pytest.mark.req("O-014")
 def test_a_want_beyond_the_object_is_an_error():
     made = sender()
     with pytest.raises(RemoteProtocolError) as caught:
@@ -106,6 +111,7 @@ def test_a_want_beyond_the_object_is_an_error():
     assert made.state is SenderState.OFFERED
 
 
+@pytest.mark.req("O-032")
 def test_the_end_lets_go_of_everything():
     body = bytearray(b"x" * 5000)
     made = ObjectSender(7, bytes(32), bytes(32), memoryview(body))
@@ -126,6 +132,7 @@ def ranges(draw) -> tuple[tuple[int, int], ...]:
     return tuple(zip(bounds[: len(bounds) // 2 * 2 : 2], bounds[1::2], strict=True))
 
 
+@pytest.mark.req("O-013")
 @given(ranges(), st.integers(10, 3000), st.integers(0, TOTAL), st.integers(0, 2**32))
 def test_exactly_the_wanted_bytes_leave_whatever_is_lost(wants, room, credit, seed):
     """Every wanted byte arrives once the credit allows it, and no other byte leaves."""

@@ -125,6 +125,7 @@ def refusal(exchange: ObjectExchange, message: ObjectMessage) -> ErrorCode:
 # A transfer, from offer to end
 
 
+@pytest.mark.req("O-010", "O-027")
 @pytest.mark.parametrize("body", [SMALL, ONE_LEAF, LARGE], ids=["small", "one leaf", "large"])
 def test_offer_accept_deliver(body):
     alice, bob = pair()
@@ -146,6 +147,7 @@ def test_offer_accept_deliver(body):
     assert not bob.accept(0, now=0.0)
 
 
+@pytest.mark.req("O-010", "O-027")
 def test_the_empty_object():
     alice, bob = pair()
     offer(alice, b"")
@@ -156,6 +158,7 @@ def test_the_empty_object():
     assert [type(event) for event in events_of(alice)] == [ObjectDelivered]
 
 
+@pytest.mark.req("O-004")
 def test_a_small_object_rides_in_its_offer_and_a_larger_one_does_not():
     alice, _ = pair()
     offer(alice, bytes(LIMITS.unsolicited_bytes))
@@ -165,6 +168,7 @@ def test_a_small_object_rides_in_its_offer_and_a_larger_one_does_not():
     assert larger.body is None
 
 
+@pytest.mark.req("O-013")
 def test_nothing_leaves_before_it_is_wanted():
     alice, bob = pair()
     offer(alice, LARGE)
@@ -173,6 +177,7 @@ def test_nothing_leaves_before_it_is_wanted():
     assert chunks_of(alice) == []
 
 
+@pytest.mark.req("R-080")
 def test_transfers_take_turns():
     alice, bob = pair()
     for body in (LARGE, LARGE[::-1]):
@@ -214,6 +219,7 @@ def test_ten_targets_share_one_body():
     body.clear()  # nobody holds a piece of it any more
 
 
+@pytest.mark.req("O-013", "O-017")
 def test_credit_is_granted_as_bytes_arrive():
     alice, bob = pair()
     body = random.Random(3).randbytes(3 * LIMITS.credit_per_transfer_bytes)
@@ -246,6 +252,7 @@ def test_a_lost_grant_is_granted_again():
     assert credits_of(bob) == [grant]
 
 
+@pytest.mark.req("O-002")
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.1, 0.5]))
 def test_objects_cross_both_ways_over_a_lossy_carrier(seed, loss):
     rng = random.Random(seed)
@@ -273,6 +280,7 @@ def test_objects_cross_both_ways_over_a_lossy_carrier(seed, loss):
 # Ends without success
 
 
+@pytest.mark.req("O-011", "O-021", "O-031")
 @pytest.mark.parametrize("accepted", [False, True])
 def test_refusing_and_stopping(accepted):
     alice, bob = pair()
@@ -315,6 +323,7 @@ def test_withdrawing(accepted):
     assert not bob.has_open_transfers
 
 
+@pytest.mark.req("O-002", "O-032")
 def test_closing_ends_everything_with_the_code():
     alice, bob = pair()
     offer(alice, LARGE)
@@ -334,6 +343,7 @@ def test_closing_ends_everything_with_the_code():
     assert (bob.next_message(), bob.next_credit(), bob.next_chunk(ROOM)) == (None, None, None)
 
 
+@pytest.mark.req("F-050", "O-019")
 def test_messages_about_transfers_that_are_over_are_late_and_ignored():
     alice, _ = pair()
     tell(alice, Want(9, ((0, 10),), 10))
@@ -353,6 +363,7 @@ def test_messages_about_transfers_that_are_over_are_late_and_ignored():
 # Bounds
 
 
+@pytest.mark.req("O-001", "O-003", "O-030")
 def test_outgoing_transfers_are_bounded():
     alice, bob = pair()
     numbers = [offer(alice, SMALL + bytes([index])) for index in range(LIMITS.transfers_out_per_peer + 1)]
@@ -367,6 +378,7 @@ def large_offer(transfer: int, size: int = len(LARGE)) -> Offer:
     return Offer(transfer, bytes(32), size, b"")
 
 
+@pytest.mark.req("O-012")
 def test_incoming_transfers_of_one_peer_are_bounded():
     bob = ObjectExchange(Reassembly())
     for transfer in range(3):
@@ -376,6 +388,7 @@ def test_incoming_transfers_of_one_peer_are_bounded():
     assert bob.accept(2, now=0.0)
 
 
+@pytest.mark.req("O-012")
 def test_bytes_held_for_one_peer_are_bounded():
     bob = ObjectExchange(Reassembly())
     limit = LIMITS.reassembly_per_peer_bytes
@@ -394,6 +407,7 @@ def test_one_object_may_exceed_a_peer_s_share_when_nothing_else_is_held_for_it()
     assert bob.accept(1, now=0.0)
 
 
+@pytest.mark.req("O-012", "W-040")
 def test_bytes_and_transfers_of_all_peers_share_one_budget():
     budget = Reassembly(ObjectConfig(reassembly_bytes=100_000, transfers=2))
     bob, carol = ObjectExchange(budget), ObjectExchange(budget)
@@ -408,6 +422,7 @@ def test_bytes_and_transfers_of_all_peers_share_one_budget():
     assert carol.accept(0, now=0.0)
 
 
+@pytest.mark.req("O-032")
 def test_the_budget_comes_back_with_the_object():
     budget = Reassembly(ObjectConfig(reassembly_bytes=len(LARGE)))
     alice, bob = ObjectExchange(Reassembly()), ObjectExchange(budget)
@@ -421,6 +436,7 @@ def test_the_budget_comes_back_with_the_object():
     assert budget.transfers == 0
 
 
+@pytest.mark.req("L-003", "O-006")
 def test_offers_that_wait_are_bounded():
     bob = ObjectExchange(Reassembly())
     for transfer in range(LIMITS.offers_queued + 1):
@@ -429,6 +445,7 @@ def test_offers_that_wait_are_bounded():
     assert len(events_of(bob)) == LIMITS.offers_queued
 
 
+@pytest.mark.req("O-007")
 def test_answers_that_wait_are_bounded():
     bob = ObjectExchange(Reassembly())
     for transfer in range(LIMITS.offers_queued + 256):
@@ -436,6 +453,7 @@ def test_answers_that_wait_are_bounded():
     assert refusal(bob, large_offer(1000)) is ErrorCode.E_FLOW
 
 
+@pytest.mark.req("O-006")
 def test_an_object_over_our_limit_is_refused():
     bob = ObjectExchange(Reassembly())
     tell(bob, large_offer(0, LIMITS.object_bytes + 1))
@@ -443,6 +461,7 @@ def test_an_object_over_our_limit_is_refused():
     assert said(bob) == [Cancel(0, ErrorCode.E_OBJ_SIZE, by_offerer=False)]
 
 
+@pytest.mark.req("O-020")
 def test_a_chunk_needs_an_accepted_offer():
     bob = ObjectExchange(Reassembly())
     for offered in (False, True):
@@ -453,6 +472,7 @@ def test_a_chunk_needs_an_accepted_offer():
         assert caught.value.code is ErrorCode.E_FLOW
 
 
+@pytest.mark.req("O-005")
 @pytest.mark.parametrize(
     ("message", "code"),
     [
@@ -467,6 +487,7 @@ def test_an_inline_body_must_be_the_object(message, code):
     assert refusal(ObjectExchange(Reassembly()), message) is code
 
 
+@pytest.mark.req("O-001")
 def test_transfer_numbers_count_up():
     bob = ObjectExchange(Reassembly())
     tell(bob, large_offer(5))

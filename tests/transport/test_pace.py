@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from quinkgl.transport.pace import Pace, Speed
 
 
@@ -16,6 +18,7 @@ def test_nothing_is_judged_within_a_window():
     assert made.check_at == 60
 
 
+@pytest.mark.req("O-037")
 def test_each_window_counts_for_itself():
     made = pace()
     assert made.judge(5000, now=60.0) is Speed.ENOUGH
@@ -23,6 +26,7 @@ def test_each_window_counts_for_itself():
     assert made.judge(6999, now=180.0) is Speed.ENOUGH
 
 
+@pytest.mark.req("O-037")
 def test_what_stands_still_is_slow_at_first_and_stalled_in_the_end():
     made = pace()
     assert made.judge(10, now=60.0) is Speed.SLOW

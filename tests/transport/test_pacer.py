@@ -21,6 +21,7 @@ def burst(pacer: Pacer, now: float, *, window: int = WINDOW, rtt_s: float = RTT_
     return packets
 
 
+@pytest.mark.req("R-070")
 def test_the_first_burst_is_the_initial_window():
     """RFC 9002 7.7."""
     assert burst(Pacer(SIZE), 0.0) == 10
@@ -35,6 +36,7 @@ def test_the_wait_is_over_when_it_said():
     assert burst(pacer, ready) == 1
 
 
+@pytest.mark.req("R-070")
 def test_waits_are_not_shorter_than_a_timer_can_be():
     """Where the rate is 125 packets a millisecond, bursts grow to 2 ms of it."""
     pacer = Pacer(SIZE)
@@ -43,6 +45,7 @@ def test_waits_are_not_shorter_than_a_timer_can_be():
     assert burst(pacer, 1.0, window=1000 * SIZE, rtt_s=0.01) == 250
 
 
+@pytest.mark.req("R-070")
 def test_a_window_takes_four_fifths_of_a_round_trip():
     """The gain of 1.25: a sender that is late catches up."""
     pacer = Pacer(SIZE)
@@ -57,6 +60,7 @@ def test_a_window_takes_four_fifths_of_a_round_trip():
     assert now == pytest.approx((600 - 10) * SIZE / RATE, rel=0.05)
 
 
+@pytest.mark.req("R-070")
 def test_idle_time_does_not_add_up():
     pacer = Pacer(SIZE)
     burst(pacer, 0.0)

@@ -39,6 +39,7 @@ class Search:
         return self.mtu.datagram_bytes
 
 
+@pytest.mark.req("Q-050")
 @pytest.mark.parametrize(
     ("limit", "found"),
     [(1200, 1200), (1280, 1252), (1400, 1400), (1472, 1452), (8972, 8952), (65507, 65000)],
@@ -49,6 +50,7 @@ def test_the_search_ends_at_the_largest_size_that_gets_through(limit, found):
     assert search.mtu.state is MtuState.COMPLETE
 
 
+@pytest.mark.req("P-040", "Q-050")
 @pytest.mark.parametrize(("cap", "found"), [(1200, 1200), (1300, 1300), (8900, 8900), (65507, 65000)])
 def test_nothing_above_the_cap_is_probed_and_the_cap_itself_is(cap, found):
     search = Search(65507, cap=cap)
@@ -60,6 +62,7 @@ def test_a_cap_below_the_start_wins():
     assert PathMtu(start=9000, cap=1200, discovery=True).datagram_bytes == 1200
 
 
+@pytest.mark.req("Q-055")
 def test_without_discovery_the_size_stays():
     search = Search(65507, discovery=False)
     assert search.run(10.0) == BASE
@@ -67,6 +70,7 @@ def test_without_discovery_the_size_stays():
     assert search.mtu.state is MtuState.OFF
 
 
+@pytest.mark.req("Q-052")
 def test_each_size_is_tried_three_times_a_second_apart_and_again_after_ten_minutes():
     search = Search(1300)
     search.run(590.0)
@@ -78,6 +82,7 @@ def test_each_size_is_tried_three_times_a_second_apart_and_again_after_ten_minut
     assert search.mtu.datagram_bytes == 8952
 
 
+@pytest.mark.req("Q-051")
 def test_one_probe_is_on_its_way_at_a_time():
     mtu = PathMtu(start=BASE, cap=9000, discovery=True)
     mtu.on_probe_sent(5, mtu.probe_due(0.0), 0.0, TIMEOUT_S)
@@ -85,6 +90,7 @@ def test_one_probe_is_on_its_way_at_a_time():
     assert mtu.probe_due(0.05) is None
 
 
+@pytest.mark.req("P-040", "Q-050")
 def test_an_ack_of_other_packets_proves_nothing():
     mtu = PathMtu(start=BASE, cap=9000, discovery=True)
     mtu.on_probe_sent(5, mtu.probe_due(0.0), 0.0, TIMEOUT_S)
@@ -100,6 +106,7 @@ def grown() -> PathMtu:
     return search.mtu
 
 
+@pytest.mark.req("Q-053")
 def test_three_losses_of_large_packets_in_a_row_are_a_black_hole():
     mtu = grown()
     assert not mtu.on_packets_lost(1400, 10.0)
@@ -110,6 +117,7 @@ def test_three_losses_of_large_packets_in_a_row_are_a_black_hole():
     assert mtu.state is MtuState.COOLING
 
 
+@pytest.mark.req("Q-053")
 def test_a_large_packet_that_arrives_clears_the_suspicion():
     mtu = grown()
     for _ in range(10):
@@ -119,6 +127,7 @@ def test_a_large_packet_that_arrives_clears_the_suspicion():
     assert mtu.datagram_bytes == 1400
 
 
+@pytest.mark.req("Q-053")
 def test_a_small_packet_that_arrives_clears_nothing():
     mtu = grown()
     for _ in range(3):
@@ -127,6 +136,7 @@ def test_a_small_packet_that_arrives_clears_nothing():
     assert mtu.datagram_bytes == BASE
 
 
+@pytest.mark.req("Q-053")
 def test_losses_that_took_small_packets_too_say_nothing_of_the_size():
     mtu = grown()
     for _ in range(10):
@@ -141,6 +151,7 @@ def test_the_size_never_falls_below_the_start():
     assert mtu.datagram_bytes == BASE
 
 
+@pytest.mark.req("Q-053")
 def test_after_a_black_hole_the_path_rests_for_a_minute():
     search = Search(1400)
     search.run(5.0)

@@ -46,6 +46,7 @@ def test_a_packet_from_the_current_address_asks_for_nothing():
     assert paths.deadline() is None
 
 
+@pytest.mark.req("Q-001", "Q-010", "Q-014")
 def test_another_address_is_challenged_and_nothing_moves():
     paths, _ = make_paths()
     heard(paths, 5, PORT)
@@ -58,6 +59,7 @@ def test_another_address_is_challenged_and_nothing_moves():
     assert paths.next_packet(0.0) is None
 
 
+@pytest.mark.req("Q-020", "Q-021")
 @pytest.mark.parametrize(("source", "is_new_host"), [(PORT, False), (HOST, True)])
 def test_an_answer_moves_the_session(source, is_new_host):
     paths, ids = make_paths()
@@ -70,6 +72,7 @@ def test_an_answer_moves_the_session(source, is_new_host):
     assert not paths.is_busy
 
 
+@pytest.mark.req("F-011")
 def test_an_answer_to_nothing_is_an_error_and_a_late_one_is_not():
     paths, _ = make_paths()
     with pytest.raises(RemoteProtocolError) as caught:
@@ -81,6 +84,7 @@ def test_an_answer_to_nothing_is_an_error_and_a_late_one_is_not():
     assert paths.current.address == HOME
 
 
+@pytest.mark.req("Q-010", "Q-013")
 def test_any_of_the_challenges_may_be_answered_from_anywhere():
     paths, _ = make_paths()
     heard(paths, 5, PORT, size=1200)
@@ -90,6 +94,7 @@ def test_any_of_the_challenges_may_be_answered_from_anywhere():
     assert paths.on_response_untrusted(first).address == PORT
 
 
+@pytest.mark.req("Q-020", "Q-021")
 def test_an_answer_after_the_peer_was_heard_at_home_again_moves_nothing():
     """Somebody on the way repeats a packet from elsewhere, and can answer: the peer itself has not moved."""
     paths, ids = make_paths()
@@ -101,6 +106,7 @@ def test_an_answer_after_the_peer_was_heard_at_home_again_moves_nothing():
     assert ids.next_news() == 1
 
 
+@pytest.mark.req("Q-010", "Q-021")
 def test_challenges_come_at_each_probe_time_out_and_end():
     paths, ids = make_paths()
     heard(paths, 5, PORT, size=1200)
@@ -117,6 +123,7 @@ def test_challenges_come_at_each_probe_time_out_and_end():
     assert paths.current.address == HOME
 
 
+@pytest.mark.req("Q-011", "V-008")
 @pytest.mark.parametrize("size", [34, 40, 42, 100, 1200])
 def test_an_address_gets_at_most_three_times_what_came_from_it(size):
     paths, _ = make_paths()
@@ -130,6 +137,7 @@ def test_an_address_gets_at_most_three_times_what_came_from_it(size):
     assert 0 < sent <= LIMITS.unvalidated_factor * size
 
 
+@pytest.mark.req("Q-003", "W-040")
 def test_candidates_are_bounded_and_the_newest_stay():
     paths, ids = make_paths()
     for number in range(1, 50):
@@ -142,6 +150,7 @@ def test_candidates_are_bounded_and_the_newest_stay():
     assert ids.stock == 0
 
 
+@pytest.mark.req("Q-014", "Q-021")
 def test_without_an_id_in_stock_a_path_shares_that_of_the_current_one():
     paths, ids = make_paths(stock=0)
     heard(paths, 5, PORT)
@@ -151,6 +160,7 @@ def test_without_an_id_in_stock_a_path_shares_that_of_the_current_one():
     assert not ids.has_news, "the id is still in use"
 
 
+@pytest.mark.req("Q-012")
 def test_a_challenge_is_answered_where_it_came_from():
     paths, _ = make_paths()
     paths.on_challenge(b"at home.", HOME)
@@ -162,6 +172,7 @@ def test_a_challenge_is_answered_where_it_came_from():
     assert not paths.is_busy
 
 
+@pytest.mark.req("F-010")
 def test_of_many_challenges_the_last_four_are_answered():
     paths, _ = make_paths()
     for number in range(10):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,12 +22,14 @@ def acknowledged(received: ReceivedPackets) -> set[int]:
     return {number for first, last in received.take_ack(0.0).ranges for number in range(first, last + 1)}
 
 
+@pytest.mark.req("P-022")
 def test_a_number_is_new_once():
     received = ReceivedPackets()
     receive(received, 0, 5)
     assert [received.is_new(number) for number in (0, 1, 4, 5, 6)] == [False, True, True, False, True]
 
 
+@pytest.mark.req("P-022")
 def test_numbers_below_the_window_are_not_new():
     received = ReceivedPackets()
     window = LIMITS.replay_window
@@ -39,6 +42,7 @@ def test_numbers_below_the_window_are_not_new():
     assert received.take_ack(0.0).ranges == ((2 * window, 2 * window),)
 
 
+@pytest.mark.req("P-022")
 @given(st.lists(st.integers(0, 3 * LIMITS.replay_window), max_size=60))
 def test_the_window_against_a_plain_set(numbers):
     received, seen = ReceivedPackets(), set()
@@ -58,6 +62,7 @@ def test_the_window_against_a_plain_set(numbers):
         assert len(in_window) > LIMITS.ack_ranges or told == in_window
 
 
+@pytest.mark.req("R-010", "R-011")
 def test_one_eliciting_packet_may_wait_and_a_second_may_not():
     received = ReceivedPackets()
     assert (received.ack_at, received.wants_ack) == (None, False)
@@ -69,6 +74,7 @@ def test_one_eliciting_packet_may_wait_and_a_second_may_not():
     assert (received.ack_at, received.wants_ack) == (None, False)
 
 
+@pytest.mark.req("R-010")
 def test_a_gap_is_told_at_once():
     received = ReceivedPackets()
     receive(received, 0)
@@ -80,6 +86,7 @@ def test_a_gap_is_told_at_once():
     assert received.ack_at == 2.0
 
 
+@pytest.mark.req("R-012")
 def test_packets_that_ask_for_nothing_are_recorded_and_not_acknowledged_for_themselves():
     received = ReceivedPackets()
     receive(received, 0, 3, eliciting=False)
@@ -90,6 +97,7 @@ def test_packets_that_ask_for_nothing_are_recorded_and_not_acknowledged_for_them
     assert received.take_ack(1.0).ranges == ((3, 4), (0, 0))
 
 
+@pytest.mark.req("F-022")
 def test_the_delay_counts_from_the_largest_number():
     received = ReceivedPackets()
     receive(received, 7, now=1.0)
@@ -97,6 +105,7 @@ def test_the_delay_counts_from_the_largest_number():
     assert received.take_ack(2.0).delay_s == 1.0
 
 
+@pytest.mark.req("F-021")
 def test_an_ack_has_the_highest_ranges():
     received = ReceivedPackets()
     numbers = range(0, 4 * LIMITS.ack_ranges, 2)
@@ -107,6 +116,7 @@ def test_an_ack_has_the_highest_ranges():
     assert list(ranges) == sorted(ranges, reverse=True)
 
 
+@pytest.mark.req("P-016")
 def test_a_run_is_recorded_as_its_packets():
     one_by_one, at_once = ReceivedPackets(), ReceivedPackets()
     receive(one_by_one, *range(3, 20), now=2.0)
@@ -117,6 +127,7 @@ def test_a_run_is_recorded_as_its_packets():
     assert at_once.take_ack(3.0) == one_by_one.take_ack(3.0)
 
 
+@pytest.mark.req("R-016")
 def test_what_the_peer_was_told_is_told_no_more():
     received = ReceivedPackets()
     receive(received, 0, 1, 3, 4)
@@ -127,6 +138,7 @@ def test_what_the_peer_was_told_is_told_no_more():
     assert not received.is_new(3)  # the window remembers all the same
 
 
+@pytest.mark.req("R-016")
 def test_what_came_after_an_ack_was_written_is_told_even_if_it_is_late():
     received = ReceivedPackets()
     receive(received, 0, 4)
@@ -136,6 +148,7 @@ def test_what_came_after_an_ack_was_written_is_told_even_if_it_is_late():
     assert received.take_ack(0.0).ranges == ((4, 4), (2, 2))
 
 
+@pytest.mark.req("R-016")
 def test_a_late_number_below_what_was_told_is_told():
     received = ReceivedPackets()
     receive(received, 0, 4)

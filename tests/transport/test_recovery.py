@@ -48,6 +48,7 @@ def numbers_of(parts) -> list[int]:
 # Acknowledgement
 
 
+@pytest.mark.req("P-020", "R-001")
 def test_numbers_count_up_and_packets_come_back_with_their_contents():
     made = recovery()
     assert send(made, 3, 0.0) == [0, 1, 2]
@@ -68,6 +69,7 @@ def test_an_acknowledgement_counts_once():
     assert made.bytes_in_flight == SIZE
 
 
+@pytest.mark.req("F-020", "R-002")
 def test_acknowledging_what_was_never_sent_is_an_error():
     made = recovery()
     send(made, 2, 0.0)
@@ -77,6 +79,7 @@ def test_acknowledging_what_was_never_sent_is_an_error():
     assert made.bytes_in_flight == 2 * SIZE
 
 
+@pytest.mark.req("R-001")
 def test_many_numbers_that_ask_for_no_acknowledgement_cost_nothing():
     """A peer that leaves the oldest packet out must not make each ACK walk over all numbers since."""
     made = recovery()
@@ -89,6 +92,7 @@ def test_many_numbers_that_ask_for_no_acknowledgement_cost_nothing():
     assert acknowledge(made, newest, now=1.0) == ([newest], [0])
 
 
+@pytest.mark.req("R-020")
 def test_only_the_largest_newly_acknowledged_packet_gives_a_sample():
     """Section 5.1."""
     made = recovery(rtt_s=None)
@@ -100,6 +104,7 @@ def test_only_the_largest_newly_acknowledged_packet_gives_a_sample():
     assert made.rtt.latest == pytest.approx(0.2)
 
 
+@pytest.mark.req("R-021")
 def test_the_peers_delay_is_capped_at_what_it_promised():
     """Section 5.3: max_ack_delay."""
     made = recovery(rtt_s=0.1)
@@ -111,6 +116,7 @@ def test_the_peers_delay_is_capped_at_what_it_promised():
 # Loss
 
 
+@pytest.mark.req("R-030")
 def test_the_packet_threshold():
     """Section 6.1.1: three later packets acknowledged make an older one lost; two do not."""
     made = recovery()
@@ -120,6 +126,7 @@ def test_the_packet_threshold():
     assert made.bytes_in_flight == SIZE  # packet 1 is missing, but not long enough
 
 
+@pytest.mark.req("R-030")
 def test_the_time_threshold():
     """Section 6.1.2: 9/8 of the round trip after it was sent, once a later packet was acknowledged."""
     made = recovery(rtt_s=0.1)
@@ -134,6 +141,7 @@ def test_the_time_threshold():
     assert made.probe_count == 0
 
 
+@pytest.mark.req("R-030")
 def test_packets_after_the_largest_acknowledged_are_not_lost_but_late():
     made = recovery()
     send(made, 10, 0.0)
@@ -142,6 +150,7 @@ def test_packets_after_the_largest_acknowledged_are_not_lost_but_late():
     assert made.bytes_in_flight == 8 * SIZE
 
 
+@pytest.mark.req("R-061")
 def test_a_loss_is_told_to_the_controller_once_a_round_trip():
     made = recovery()
     send(made, 8, 0.0)
@@ -149,6 +158,7 @@ def test_a_loss_is_told_to_the_controller_once_a_round_trip():
     assert made.controller.window == 6000
 
 
+@pytest.mark.req("R-061")
 def test_growth_needs_a_window_that_is_in_use():
     made = recovery()
     send(made, 2, 0.0)
@@ -162,6 +172,7 @@ def test_growth_needs_a_window_that_is_in_use():
 # Probe time-out
 
 
+@pytest.mark.req("R-040")
 def test_the_probe_time_out_without_a_sample():
     """Section 6.2.2: one second, and the peer's delay."""
     made = recovery(rtt_s=None)
@@ -169,6 +180,7 @@ def test_the_probe_time_out_without_a_sample():
     assert made.deadline() == pytest.approx(10.0 + 0.333 + 4 * 0.1665 + ACK_DELAY_S)
 
 
+@pytest.mark.req("R-042")
 def test_probes_are_no_rarer_than_the_session_bears():
     """R-042: the doubling ends at the bound, or at the time-out itself where that is longer."""
     for bound, longest in ((1.0, 1.0), (0.01, 0.1 + 4 * 0.05 + ACK_DELAY_S)):
@@ -182,6 +194,7 @@ def test_probes_are_no_rarer_than_the_session_bears():
         assert times[-1] - times[-2] == pytest.approx(longest)
 
 
+@pytest.mark.req("R-040")
 def test_the_probe_time_out_counts_from_the_last_packet_and_doubles():
     """Section 6.2.1: smoothed + 4 variations + delay, times two for each that passed."""
     made = recovery(rtt_s=0.1)
@@ -199,6 +212,7 @@ def test_the_probe_time_out_counts_from_the_last_packet_and_doubles():
     assert made.probe_count == 2
 
 
+@pytest.mark.req("R-030")
 def test_a_probe_time_out_declares_nothing_lost_and_leaves_the_window_alone():
     """Section 6.2.4."""
     made = recovery()
@@ -209,6 +223,7 @@ def test_a_probe_time_out_declares_nothing_lost_and_leaves_the_window_alone():
     assert made.controller.window == window
 
 
+@pytest.mark.req("R-040")
 def test_an_acknowledgement_ends_the_back_off():
     made = recovery()
     send(made, 2, 0.0)
@@ -219,6 +234,7 @@ def test_an_acknowledgement_ends_the_back_off():
     assert made.probe_count == 0
 
 
+@pytest.mark.req("R-042")
 def test_the_back_off_is_bounded():
     made = recovery()
     send(made, 1, 0.0)
@@ -246,6 +262,7 @@ def lose_over(made: LossRecovery[str], gap_s: float, *, hole: bool = False) -> N
     acknowledge(made, made.next_number - 1, now=now + 0.1)
 
 
+@pytest.mark.req("R-050")
 def test_losses_over_three_probe_time_outs_are_persistent_congestion():
     """Section 7.6: (smoothed + 4 variations + delay) x 3; the window falls to its minimum."""
     made = recovery()
@@ -254,12 +271,14 @@ def test_losses_over_three_probe_time_outs_are_persistent_congestion():
     assert made.controller.window == 2 * SIZE + SIZE  # and slow start from there, by what was acknowledged
 
 
+@pytest.mark.req("R-050")
 def test_shorter_losses_are_not():
     made = recovery()
     lose_over(made, 0.02)
     assert made.controller.window == 6000
 
 
+@pytest.mark.req("R-050")
 def test_a_gap_in_the_run_interrupts_it():
     """Section 7.6.2: no packet in between may have arrived; a packet that nobody reports on may have."""
     made = recovery()
@@ -268,6 +287,7 @@ def test_a_gap_in_the_run_interrupts_it():
     assert made.controller.window == 6000
 
 
+@pytest.mark.req("R-050")
 def test_losses_before_the_first_sample_do_not_count():
     """Section 7.6.2."""
     made = recovery(rtt_s=None)
@@ -277,6 +297,7 @@ def test_losses_before_the_first_sample_do_not_count():
     assert made.controller.window == 6000
 
 
+@pytest.mark.req("R-050")
 def test_losses_without_any_sample_are_not_persistent():
     """The largest number acknowledged is a packet that asked for nothing: it gives no sample."""
     made = recovery(rtt_s=None)
@@ -287,6 +308,7 @@ def test_losses_without_any_sample_are_not_persistent():
     assert made.controller.window == 6000
 
 
+@pytest.mark.req("R-001")
 @given(st.data())
 def test_every_packet_is_reported_once_and_bytes_in_flight_add_up(data):
     """Whatever is acknowledged, and whenever timers fire: a packet ends acknowledged or lost, and once."""
@@ -350,6 +372,7 @@ def test_the_tail_of_a_run_above_the_largest_acknowledged_stays_in_flight():
     assert numbers_of(made.oldest(3)) == [5, 6, 7]
 
 
+@pytest.mark.req("P-026")
 def test_a_large_window_has_few_skipped_numbers():
     made: LossRecovery[str] = LossRecovery(NewReno(SIZE), max_ack_delay_s=ACK_DELAY_S, rng=random.Random(1))
     numbers = [send(made, 1, 0.0)[0] for _ in range(10_000)]
@@ -358,6 +381,7 @@ def test_a_large_window_has_few_skipped_numbers():
     assert skipped[-1] > 5_000
 
 
+@pytest.mark.req("P-026", "R-002")
 def test_skipped_numbers_are_remembered():
     made: LossRecovery[str] = LossRecovery(NewReno(SIZE), max_ack_delay_s=ACK_DELAY_S, rng=random.Random(1))
     numbers = [made.take_number() for _ in range(30_000)]
@@ -414,6 +438,7 @@ def test_runs_are_recovered_as_their_packets_are(data):
 # Another path
 
 
+@pytest.mark.req("Q-022")
 def test_packets_of_the_old_path_tell_nothing_of_the_new_one():
     made = recovery()
     old = send(made, 6, 0.4)

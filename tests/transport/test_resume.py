@@ -101,6 +101,7 @@ def complete(exchange: ObjectExchange, ranges: tuple[tuple[int, int], ...], *, t
     return bytes(received.body)
 
 
+@pytest.mark.req("O-008", "O-033", "O-034")
 def test_a_lost_session_s_verified_leaves_are_not_asked_for_again():
     receiver = Receiver()
     half_received(receiver).close(ErrorCode.E_IDLE, now=1.0)
@@ -118,6 +119,7 @@ def test_a_lost_session_s_verified_leaves_are_not_asked_for_again():
     assert (receiver.reassembly.used, receiver.reassembly.transfers) == (0, 0)
 
 
+@pytest.mark.req("O-033")
 @pytest.mark.parametrize("code", [ErrorCode.GONE, ErrorCode.E_BUSY, ErrorCode.SUPERSEDED])
 def test_a_cancelled_transfer_is_kept_unless_the_object_is_superseded(code):
     receiver = Receiver()
@@ -134,6 +136,7 @@ def test_what_the_application_stops_is_not_kept():
     assert receiver.reassembly.used == 0
 
 
+@pytest.mark.req("O-034")
 def test_leaves_before_a_poisoned_one_are_kept_and_its_sender_is_the_one_to_blame():
     receiver = Receiver()
     exchange = receiver.session()
@@ -152,6 +155,7 @@ def test_leaves_before_a_poisoned_one_are_kept_and_its_sender_is_the_one_to_blam
     assert complete(honest, message.ranges) == BODY
 
 
+@pytest.mark.req("O-034")
 def test_nothing_is_kept_before_the_list_is_known():
     receiver = Receiver()
     exchange = receiver.session()
@@ -171,6 +175,7 @@ def test_another_size_is_another_object():
     assert want(exchange).ranges == ((0, len(SPACE) - 1),)
 
 
+@pytest.mark.req("O-034")
 @given(st.integers(0, 2**32), st.integers(1, 5))
 def test_any_breaks_at_any_place_end_with_the_object(seed, most_breaks):
     """Each verified leaf crosses once, whatever order the chunks came in and wherever sessions broke."""
@@ -197,6 +202,7 @@ def test_any_breaks_at_any_place_end_with_the_object(seed, most_breaks):
     assert sent <= len(SPACE) * (most_breaks + 1)
 
 
+@pytest.mark.req("O-008")
 def test_more_gaps_than_a_want_may_name():
     """Every second leaf is here; a WANT of two ranges asks for some of them again, and they do no harm."""
     size = 10 * LEAF_BYTES
@@ -221,6 +227,7 @@ def test_more_gaps_than_a_want_may_name():
 # Bounds of what is kept
 
 
+@pytest.mark.req("O-033")
 def test_what_is_kept_is_let_go_in_time():
     receiver = Receiver()
     half_received(receiver).close(ErrorCode.E_IDLE, now=10.0)
@@ -233,6 +240,7 @@ def test_what_is_kept_is_let_go_in_time():
     assert (receiver.reassembly.used, receiver.reassembly.deadline()) == (0, None)
 
 
+@pytest.mark.req("O-035")
 def test_what_is_kept_counts_against_the_budget_and_gives_way():
     receiver = Receiver(replace(CONFIG, reassembly_bytes=2 * len(BODY) - 1))
     half_received(receiver).close(ErrorCode.E_IDLE, now=0.0)
@@ -244,6 +252,7 @@ def test_what_is_kept_counts_against_the_budget_and_gives_way():
     assert receiver.reassembly.partial_objects == 0
 
 
+@pytest.mark.req("O-033")
 def test_the_number_of_objects_kept_is_bounded():
     receiver = Receiver(replace(CONFIG, partials=2, reassembly_bytes=10**9))
     bodies = [bytes([index]) * (2 * LEAF_BYTES) for index in range(3)]
@@ -282,6 +291,7 @@ def test_a_kept_object_survives_an_acceptance_that_finds_no_room():
 # The least rate
 
 
+@pytest.mark.req("O-037", "O-038")
 def test_silent_peers_give_way_when_another_needs_the_room():
     """Four silent members, each with a share of the budget, and one honest one."""
     config = replace(CONFIG, reassembly_bytes=4 * len(BODY))
@@ -307,6 +317,7 @@ def test_silent_peers_give_way_when_another_needs_the_room():
     assert silent[0].accept(1, now=2 * WINDOW_S)
 
 
+@pytest.mark.req("O-037")
 def test_a_slow_transfer_that_is_in_nobody_s_way_goes_on():
     receiver = Receiver()
     exchange = half_received(receiver)
@@ -318,6 +329,7 @@ def test_a_slow_transfer_that_is_in_nobody_s_way_goes_on():
     assert events_of(exchange, ObjectFailed) == []
 
 
+@pytest.mark.req("O-037")
 def test_a_transfer_that_moves_is_not_in_the_way():
     receiver = Receiver(replace(CONFIG, transfers=1))
     exchange = receiver.session()
@@ -335,6 +347,7 @@ def test_a_transfer_that_moves_is_not_in_the_way():
     assert events_of(exchange, ObjectFailed) == []
 
 
+@pytest.mark.req("O-037")
 def test_a_transfer_that_stands_still_ends_though_nobody_needs_the_room():
     exchange = half_received(Receiver())
     now = 0.0
@@ -345,6 +358,7 @@ def test_a_transfer_that_stands_still_ends_though_nobody_needs_the_room():
     assert now >= LIMITS.transfer_stall_s
 
 
+@pytest.mark.req("O-039")
 @pytest.mark.parametrize("wanted", [False, True])
 def test_a_receiver_that_does_nothing_does_not_hold_the_object_for_ever(wanted):
     sender = Receiver().session()
@@ -395,6 +409,7 @@ def test_an_object_goes_where_the_application_says():
     assert list(sink.verified()) == [(0, len(LEAVES))]
 
 
+@pytest.mark.req("O-010")
 def test_an_object_that_is_here_already_is_not_asked_for():
     sink = MemorySink(ROOT, len(BODY))
     sink.write(0, BODY)
@@ -483,6 +498,7 @@ def test_progress_can_be_asked_for():
     assert events_of(bob, ObjectReceived)[0].body == BODY
 
 
+@pytest.mark.req("O-009")
 def test_the_newest_is_sent_first_and_the_older_one_goes_on():
     alice, bob = Receiver().session(), Receiver().session()
     for priority, body in ((1, BODY), (2, BODY[::-1])):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from quinkgl.transport.rtt import RttEstimator
 
 
+@pytest.mark.req("R-040")
 def test_before_any_sample():
     """Section 6.2.2: 333 ms and half of it, so the first probe time-out is one second and the ACK delay."""
     rtt = RttEstimator()
@@ -26,6 +27,7 @@ def test_the_first_sample_sets_everything():
     assert rtt.probe_timeout(0.025) == pytest.approx(0.1 + 0.2 + 0.025)
 
 
+@pytest.mark.req("R-021")
 def test_a_worked_example():
     """Section 5.3: variation first (3/4, 1/4), then smoothed (7/8, 1/8), both from the adjusted sample."""
     rtt = RttEstimator()
@@ -50,6 +52,7 @@ def test_the_minimum_is_kept():
     assert rtt.minimum == 0.1
 
 
+@pytest.mark.req("R-030")
 def test_granularity_bounds_the_probe_time_out_and_the_loss_delay():
     """Sections 6.2.1 and 6.1.2: never less than kGranularity, 1 ms."""
     rtt = RttEstimator()
@@ -59,6 +62,7 @@ def test_granularity_bounds_the_probe_time_out_and_the_loss_delay():
     assert rtt.loss_delay() == 0.001
 
 
+@pytest.mark.req("R-030")
 def test_loss_delay_is_nine_eighths_of_the_larger_of_latest_and_smoothed():
     rtt = RttEstimator()
     rtt.sample(0.1, 0.0)

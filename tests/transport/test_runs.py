@@ -77,6 +77,7 @@ def read(data: bytes, size: int = SIZE):
 # Sealing
 
 
+@pytest.mark.req("P-021")
 @pytest.mark.parametrize("size", [1200, 1452, 8900, 32_000])
 @pytest.mark.parametrize("missing", [0, 1, 700])
 def test_a_run_is_byte_for_byte_its_packets(size, missing):
@@ -161,6 +162,7 @@ def test_numbers_and_offsets_at_the_end_of_their_range_are_no_run():
         assert read(b"".join(packets))[0] is None
 
 
+@pytest.mark.req("P-024")
 @pytest.mark.parametrize("segment", [0, 1, 4, 5])
 @pytest.mark.parametrize("byte", [30, 700, -1])
 def test_one_wrong_tag_and_nothing_of_the_run_is_given_out(segment, byte):
@@ -224,6 +226,7 @@ def deliver(table: Dialogue, data: bytes, *, as_run: bool = True) -> None:
             table.endpoint.receive_datagram(data[start : start + SIZE], source, now=now)
 
 
+@pytest.mark.req("P-016")
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_runs_and_single_packets_have_the_same_effect(data):
@@ -269,6 +272,7 @@ def test_runs_and_single_packets_have_the_same_effect(data):
     assert all(event.body == BODY for event in arrived)
 
 
+@pytest.mark.req("P-017")
 def test_a_forged_segment_changes_no_byte():
     """Scratch before delivery: what the cipher wrote of a wrong packet must never reach the object."""
     table = accepting()
@@ -288,6 +292,7 @@ def test_a_forged_segment_changes_no_byte():
     assert arrived.body == BODY
 
 
+@pytest.mark.req("P-017")
 def test_a_forged_run_beyond_what_has_arrived_changes_no_byte():
     """The same packets with other bytes, forged whole: had they been opened in place, they would show."""
     table = accepting()
@@ -305,6 +310,7 @@ def test_a_forged_run_beyond_what_has_arrived_changes_no_byte():
     assert arrived.body == BODY
 
 
+@pytest.mark.req("P-022")
 def test_a_run_counts_once():
     table = accepting()
     run = b"".join(packets_of(table, range(30)))
@@ -313,6 +319,7 @@ def test_a_run_counts_once():
     assert table.dropped == {"replay": 30}
 
 
+@pytest.mark.req("R-015")
 def test_one_ack_for_a_drained_batch():
     table = accepting()
     packets = packets_of(table, range(40))
@@ -395,6 +402,7 @@ def test_transfers_with_and_without_runs(run_packets, link):
     transfer(pair, 700_000)
 
 
+@pytest.mark.req("P-041")
 @pytest.mark.parametrize("datagram_bytes", [1200, 1452, 8900, 30_000, 60_000])
 def test_transfers_in_datagrams_of_any_size(datagram_bytes):
     pair = Pair(12, Link(delay_s=0.005), config_a=config(64, datagram_bytes))
@@ -434,6 +442,7 @@ def test_runs_grow_with_what_window_and_pacing_allow():
     assert sum(runs) / len(runs) > 5
 
 
+@pytest.mark.req("R-060")
 def test_a_run_does_not_exceed_the_window():
     """On a path so fast that pacing never holds back, the first runs are as long as the window is."""
     pair = Pair(18, Link(delay_s=0.0001), config_a=config(64))
@@ -462,6 +471,7 @@ def test_a_run_is_counted_as_its_datagrams():
 # Skipped packet numbers
 
 
+@pytest.mark.req("P-020", "P-026")
 def test_now_and_then_a_number_is_skipped_between_runs():
     """RFC 9000 21.4: one in 128 to 512 where little is in flight, never inside a run."""
     for run_packets in (1, 64):
@@ -480,6 +490,7 @@ def test_now_and_then_a_number_is_skipped_between_runs():
         assert events_of(pair.a, ConnectionLost) == []
 
 
+@pytest.mark.req("R-002")
 def test_who_acknowledges_a_skipped_number_is_disconnected():
     """An optimistic ACK of all that may have been sent covers numbers that never were."""
     table = Dialogue()
@@ -499,6 +510,7 @@ def test_who_acknowledges_a_skipped_number_is_disconnected():
     assert event.code == ErrorCode.E_ACK
 
 
+@pytest.mark.req("R-016")
 def test_gaps_do_not_accumulate_in_acks():
     """The receiver stops telling what the sender knows it told (RFC 9000 13.2.4)."""
     pair = Pair(17, Link(delay_s=0.01))

@@ -74,6 +74,7 @@ def send_object(pair: Pair, size: int, *, limit_s: float) -> None:
     assert [bytes(event.body) for event in events_of(pair.b, ObjectArrived)] == [body]
 
 
+@pytest.mark.req("K-023", "P-015", "P-025")
 @pytest.mark.parametrize("post_quantum", [PostQuantum.NO, PostQuantum.OFFERED])
 def test_an_object_flows_on_while_keys_change(post_quantum):
     for seed in range(5):
@@ -88,6 +89,7 @@ def test_an_object_flows_on_while_keys_change(post_quantum):
         assert pair.is_open
 
 
+@pytest.mark.req("K-021", "K-039")
 def test_a_session_of_hours_renews_its_keys_by_itself():
     lines: list[str] = []
     config = EndpointConfig(keylog=lines.append)
@@ -99,6 +101,7 @@ def test_a_session_of_hours_renews_its_keys_by_itself():
     assert all(24 <= phases <= 30 for phases in phases_of(lines))
 
 
+@pytest.mark.req("K-020", "P-004")
 def test_phase_bits_on_the_wire_tell_of_each_change():
     bits: dict = {A: set(), B: set()}
     pair = Pair(2, Link(delay_s=0.02), config_a=config_of(phase_packets=30), config_b=config_of())
@@ -113,6 +116,7 @@ def test_phase_bits_on_the_wire_tell_of_each_change():
     assert bits == {A: {0, KEY_PHASE_BIT}, B: {0, KEY_PHASE_BIT}}
 
 
+@pytest.mark.req("K-037")
 def test_messages_wait_until_the_keys_have_the_post_quantum_secret_and_keep_their_order():
     """Both sides speak as soon as they have a session; nothing leaves under the first keys."""
     pair = Pair(3, LOSSY)
@@ -149,6 +153,7 @@ def test_a_quiet_endpoint_has_nothing_held_back():
 # Who is refused
 
 
+@pytest.mark.req("K-038")
 @pytest.mark.parametrize(
     ("ours", "theirs", "fits"),
     [
@@ -177,6 +182,7 @@ def test_who_requires_the_post_quantum_secret_meets_only_those_who_offer_it(ours
     assert phases_of(lines) == [int(mixed)] * 2
 
 
+@pytest.mark.req("K-038")
 def test_an_initiator_that_does_not_offer_what_is_required_gets_no_session(monkeypatch):
     endpoint = make_endpoint(1, config=config_of(PostQuantum.REQUIRED))
     peer = ScriptedPeer()
@@ -195,6 +201,7 @@ def dialogue(post_quantum: PostQuantum) -> Dialogue:
     return Dialogue(peer=peer, config=config_of(post_quantum))
 
 
+@pytest.mark.req("K-038")
 @pytest.mark.parametrize("channel", [Channel.OBJECTS, Channel.MANIFEST, Channel.GOSSIP])
 @pytest.mark.parametrize("post_quantum", [PostQuantum.OFFERED, PostQuantum.REQUIRED])
 def test_a_message_before_the_secret_ends_the_session(channel, post_quantum):
@@ -206,6 +213,7 @@ def test_a_message_before_the_secret_ends_the_session(channel, post_quantum):
     assert not table.events_of(MessageReceived)
 
 
+@pytest.mark.req("K-037")
 def test_nothing_of_an_application_leaves_before_the_secret():
     table = dialogue(PostQuantum.OFFERED)
     assert table.command("send_message", table.peer.peer_id, Channel.GOSSIP, b"\x01")
@@ -231,6 +239,7 @@ def test_a_library_without_ml_kem_does_not_offer_it(monkeypatch):
 # Violations end the session with their code
 
 
+@pytest.mark.req("K-025")
 def test_an_older_key_after_a_newer_one_ends_the_session():
     table = Dialogue()
     peer = table.peer
@@ -243,6 +252,7 @@ def test_an_older_key_after_a_newer_one_ends_the_session():
     assert lost.code is ErrorCode.E_KEY_UPDATE
 
 
+@pytest.mark.req("K-028")
 def test_too_many_forged_packets_end_the_session():
     table = Dialogue(config=config_of(integrity_failures=50))
     packet = bytearray(table.peer.seal(PING))
@@ -255,6 +265,7 @@ def test_too_many_forged_packets_end_the_session():
     assert lost.code is ErrorCode.E_AEAD_LIMIT
 
 
+@pytest.mark.req("K-040")
 def test_an_exchange_that_stands_still_ends_the_session():
     table = dialogue(PostQuantum.OFFERED)
     for _ in range(60):

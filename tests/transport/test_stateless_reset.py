@@ -38,6 +38,7 @@ def test_tokens_differ_by_identity_by_swarm_and_by_id():
     assert len(tokens) == 8
 
 
+@pytest.mark.req("Q-041")
 @pytest.mark.parametrize("trigger", [*range(41, 130), 1200, 65507])
 def test_a_reset_is_smaller_than_what_it_answers(trigger):
     for seed in range(20):
@@ -47,11 +48,13 @@ def test_a_reset_is_smaller_than_what_it_answers(trigger):
         assert reset[-16:] == TOKEN
 
 
+@pytest.mark.req("Q-041")
 @pytest.mark.parametrize("trigger", [0, 17, 33, 39, 40])
 def test_nothing_small_is_answered(trigger):
     assert build_reset(TOKEN, trigger, random.Random(1)) is None
 
 
+@pytest.mark.req("Q-041")
 def test_two_nodes_that_lost_a_session_fall_silent():
     rng = random.Random(1)
     size, answers = 65507, 0
@@ -65,6 +68,7 @@ def test_a_reset_looks_like_a_packet_of_frames():
         assert packet_form(build_reset(TOKEN, 1200, random.Random(seed))) is PacketForm.FRAMES
 
 
+@pytest.mark.req("Q-042")
 def test_a_reset_is_known_by_its_last_bytes_alone():
     tokens = ResetTokens(b"k" * 32)
     tokens.replace(b"session", (), (TOKEN,))
@@ -74,6 +78,7 @@ def test_a_reset_is_known_by_its_last_bytes_alone():
     assert tokens.owner_of(b"\x40" + bytes(22) + TOKEN) is None, "smaller than any reset"
 
 
+@pytest.mark.req("Q-042")
 def test_a_session_s_tokens_change_with_its_ids_and_go_with_it():
     tokens = ResetTokens(b"k" * 32)
     other = bytes(16)
@@ -86,6 +91,7 @@ def test_a_session_s_tokens_change_with_its_ids_and_go_with_it():
     assert tokens.owner_of(bytes(40) + other) is None
 
 
+@pytest.mark.req("Q-040")
 def test_resets_are_limited_by_the_second():
     limiter = ResetLimiter(now=100.0)
     assert sum(limiter.take(100.0) for _ in range(1000)) == LIMITS.reset_rate_per_s

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from quinkgl.transport.turns import Turns
 
 
@@ -23,16 +25,19 @@ def play(made: Turns, count: int, idle: tuple[int, ...] = ()) -> list[int]:
     return taken
 
 
+@pytest.mark.req("R-080")
 def test_equals_take_turns():
     assert play(turns(0, 0, 0), 7) == [0, 1, 2, 0, 1, 2, 0]
 
 
+@pytest.mark.req("O-009")
 def test_the_newest_goes_first_and_one_turn_in_eight_goes_to_the_others():
     counts = Counter(play(turns(1, 5, 2), 800))
     assert counts[1] == 700
     assert counts[0] == counts[2] == 50
 
 
+@pytest.mark.req("O-009")
 def test_a_turn_that_the_newest_does_not_want_goes_to_the_next():
     assert set(play(turns(1, 5, 2), 7, idle=(1,))) == {2}
 

@@ -61,6 +61,7 @@ def version_of(init: bytes) -> int:
 # Coming together
 
 
+@pytest.mark.req("S-070", "S-072")
 @pytest.mark.parametrize(
     ("ours", "theirs", "agreed", "asked"),
     [
@@ -81,6 +82,7 @@ def test_two_nodes_come_together_in_what_the_initiator_likes_best(ours, theirs, 
     assert pair.b.machine.stats.version_negotiations_sent == asked
 
 
+@pytest.mark.req("S-072")
 def test_without_a_common_version_the_attempt_ends_at_once():
     pair = Pair(config_a=config(NEW), config_b=config(OLD))
     pair.a.machine.connect(B, now=0.0)
@@ -108,6 +110,7 @@ def test_a_version_and_a_cookie_in_one_handshake():
 # What is sent
 
 
+@pytest.mark.req("S-070")
 def test_what_is_offered_has_the_spoken_versions_in_order_and_one_that_nobody_speaks():
     places = []
     for seed in range(40):
@@ -119,6 +122,7 @@ def test_what_is_offered_has_the_spoken_versions_in_order_and_one_that_nobody_sp
     assert sorted(set(places)) == [0, 1, 2]
 
 
+@pytest.mark.req("V-005")
 @given(st.integers(0, 0xFFFF))
 def test_grease_versions_have_their_form(bits):
     version = grease_version(bits)
@@ -127,6 +131,7 @@ def test_grease_versions_have_their_form(bits):
     assert grease_version(0xFFFF ^ bits) != version
 
 
+@pytest.mark.req("S-071", "V-011")
 def test_layout_of_the_answer():
     endpoint, init = opening(NEW, OLD)
     (answer,) = answers(checked(1, OLD, NEWER), init, A)
@@ -141,6 +146,7 @@ def test_layout_of_the_answer():
     assert endpoint.stats.dropped == {}
 
 
+@pytest.mark.req("S-071", "V-004")
 def test_nothing_is_remembered_of_another_version():
     endpoint = checked(1, OLD)
     _, init = opening(NEW)
@@ -149,6 +155,7 @@ def test_nothing_is_remembered_of_another_version():
     assert endpoint.stats.dropped == {"E_VERSION": 1}
 
 
+@pytest.mark.req("S-071", "V-004", "V-007", "V-011")
 def test_only_what_looks_like_an_init_is_answered():
     endpoint = checked(1, OLD)
     _, init = opening(NEW)
@@ -159,6 +166,7 @@ def test_only_what_looks_like_an_init_is_answered():
     assert [kind(data) for data in answers(endpoint, grease, A)] == [LongType.VERSION_NEGOTIATION]
 
 
+@pytest.mark.req("S-071")
 def test_answers_have_a_rate():
     endpoint = checked(1, OLD)
     _, init = opening(NEW)
@@ -174,6 +182,7 @@ def negotiation(init: bytes, *versions: int) -> bytes:
     return encode_version_negotiation(destination_id=init[13:21], source_id=init[5:13], versions=versions)
 
 
+@pytest.mark.req("S-072", "V-012")
 def test_a_list_that_nobody_could_have_written_in_answer_is_not_believed():
     endpoint, init = opening(NEW, OLD)
     ids = {"destination_id": init[13:21], "source_id": init[5:13]}
@@ -185,12 +194,14 @@ def test_a_list_that_nobody_could_have_written_in_answer_is_not_believed():
     assert endpoint.stats.dropped == {"unknown_connection": 3}
 
 
+@pytest.mark.req("S-072", "V-012")
 def test_a_list_with_the_version_that_was_used_is_ignored():
     endpoint, init = opening(NEW, OLD)
     assert answers(endpoint, negotiation(init, OLD, NEW), B) == []
     assert endpoint.stats.dropped == {"version_negotiation": 1}
 
 
+@pytest.mark.req("S-072")
 def test_a_list_is_heeded_once():
     endpoint, init = opening(NEWER, NEW, OLD)
     (second,) = answers(endpoint, negotiation(init, OLD, NEW), B)
@@ -200,6 +211,7 @@ def test_a_list_is_heeded_once():
     assert endpoint.stats.dropped == {"version_negotiation": 1, "unknown_connection": 1}
 
 
+@pytest.mark.req("S-072")
 def test_after_an_answer_a_list_comes_too_late():
     endpoint, init = opening(OLD, NEW)
     peer = ScriptedPeer(address=B)
@@ -208,6 +220,7 @@ def test_after_an_answer_a_list_comes_too_late():
     assert endpoint.peers() == (peer.peer_id,)
 
 
+@pytest.mark.req("S-074")
 def test_an_answer_in_another_version_than_asked_is_none():
     endpoint, init = opening(OLD, NEW)
     peer = ScriptedPeer(address=B)
@@ -217,6 +230,7 @@ def test_an_answer_in_another_version_than_asked_is_none():
     assert endpoint.stats.dropped == {"unknown_connection": 1}
 
 
+@pytest.mark.req("P-010", "V-012")
 def test_malformed_lists_are_dropped():
     endpoint, init = opening(NEW, OLD)
     good = negotiation(init, OLD)
@@ -228,6 +242,7 @@ def test_malformed_lists_are_dropped():
 # Downgrades
 
 
+@pytest.mark.req("S-073")
 def test_an_initiator_that_was_talked_down_is_refused():
     """Somebody forged the list: both speak the newer version, and the offer shows it."""
     endpoint, init = opening(NEW, OLD)
@@ -238,6 +253,7 @@ def test_an_initiator_that_was_talked_down_is_refused():
     assert responder.stats.dropped == {"E_VERSION": 1}
 
 
+@pytest.mark.req("S-006")
 @pytest.mark.parametrize(("version", "versions"), [(OLD, (OLD,)), (OLD, (OLD, NEW)), (NEW, (NEW, OLD))])
 def test_whoever_rewrites_the_offer_breaks_the_handshake(version, versions):
     """A member can make the mac1 of what it rewrites; the prologue is what it cannot make good."""
@@ -249,12 +265,14 @@ def test_whoever_rewrites_the_offer_breaks_the_handshake(version, versions):
     assert responder.stats.dropped == {"E_HS_DECRYPT": 1}
 
 
+@pytest.mark.req("S-073")
 def test_an_init_of_a_version_that_it_does_not_offer_is_refused():
     responder = checked(1, OLD)
     assert answers(responder, ScriptedPeer(version=OLD, versions=(GREASE,)).init(), A) == []
     assert responder.stats.dropped == {"E_VERSION": 1}
 
 
+@pytest.mark.req("V-005")
 @pytest.mark.parametrize(
     "versions", [(), (0,), (GREASE,), (1, 1), (2**32,), (-1,), tuple(range(1, 17))], ids=str
 )

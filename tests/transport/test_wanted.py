@@ -25,6 +25,7 @@ def test_nothing_held_is_one_range_and_everything_held_is_none():
     assert missing_ranges(held((10, 20)), TOTAL, 4) == ((0, 10), (20, TOTAL))
 
 
+@pytest.mark.req("O-008")
 def test_the_shortest_held_pieces_are_asked_for_again_where_there_are_too_many_gaps():
     pieces = held((10, 12), (20, 60), (70, 75), (80, 90))
     assert missing_ranges(pieces, 100, 5) == ((0, 10), (12, 20), (60, 70), (75, 80), (90, 100))
@@ -33,6 +34,7 @@ def test_the_shortest_held_pieces_are_asked_for_again_where_there_are_too_many_g
     assert missing_ranges(pieces, 100, 1) == ((0, 100),)
 
 
+@pytest.mark.req("O-008", "O-010")
 @given(st.sets(st.integers(0, TOTAL - 1)), st.integers(1, 20))
 def test_every_missing_byte_is_asked_for_in_few_ascending_ranges(here, most):
     pieces = held(*[(value, value + 1) for value in sorted(here)])

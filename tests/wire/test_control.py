@@ -52,12 +52,14 @@ def test_layout():
     assert encode_control(Channel.GOSSIP, b"\xa0") == bytes.fromhex("03 0001 a0")
 
 
+@pytest.mark.req("F-042")
 @given(st.lists(MESSAGES, max_size=8), st.lists(st.integers(0, 1000), max_size=10))
 def test_messages_come_out_whole_and_in_order(messages, cuts):
     stream = b"".join(encode_control(channel, body) for channel, body in messages)
     assert feed_in_pieces(stream, cuts) == messages
 
 
+@pytest.mark.req("F-041", "W-021")
 @given(st.lists(MESSAGES | st.tuples(st.sampled_from(GREASE), st.binary(max_size=60)), max_size=8))
 def test_grease_channels_are_skipped(messages):
     stream = b"".join(encode_control(channel, body) for channel, body in messages)
@@ -74,16 +76,19 @@ def test_the_largest_message_passes_and_one_byte_more_does_not():
     assert caught.value.code is ErrorCode.E_TOO_BIG
 
 
+@pytest.mark.req("C-010", "F-040")
 def test_a_length_over_the_limit_is_refused_before_the_message_is_there():
     header = bytes([Channel.MANIFEST]) + (LIMITS.control_message_bytes + 1).to_bytes(2, "big")
     assert refusal(header) is ErrorCode.E_TOO_BIG
 
 
+@pytest.mark.req("F-041")
 @pytest.mark.parametrize("code", [0x0F, 0x3F, 0xFF])
 def test_unknown_channels_are_refused(code):
     assert refusal(bytes([code, 0, 0])) is ErrorCode.E_FRAME_UNKNOWN
 
 
+@pytest.mark.req("F-042")
 def test_half_a_header_waits():
     reader = ControlReader()
     stream = encode_control(Channel.OBJECTS, b"x")

@@ -95,6 +95,7 @@ def test_types_are_those_of_the_registry():
     assert {member.name: int(member) for member in FrameType} == registry
 
 
+@pytest.mark.req("W-010")
 def test_layout():
     assert encode_max_control(1) == bytes.fromhex("05 0000000000000001")
     assert encode_max_data(2, 3) == bytes.fromhex("06 00000002 0000000000000003")
@@ -107,6 +108,7 @@ def test_layout():
     assert len(encode_control_frame(0, b"")) == CONTROL_OVERHEAD_BYTES
 
 
+@pytest.mark.req("W-010")
 def test_layout_of_an_ack():
     """Packets 0-2, 5 and 8-10 of the specification's example: a gap of two packets is written as 1."""
     ack = Ack(((8, 10), (5, 5), (0, 2)), 500 * ACK_DELAY_UNIT_S)
@@ -119,6 +121,7 @@ def test_layout_of_an_ack():
     )
 
 
+@pytest.mark.req("F-022")
 @pytest.mark.parametrize(("delay_s", "units"), [(-1.0, 0), (0.0, 0), (0.025, 3125), (0.6, 0xFFFF)])
 def test_ack_delay_saturates(delay_s, units):
     (ack,) = decode_frames_untrusted(encode_ack(Ack(((0, 0),), delay_s)))
@@ -159,6 +162,7 @@ def test_fixed_frames_round_trip(transfer, limit, data):
     ]
 
 
+@pytest.mark.req("E-004")
 @given(U16, st.text())
 @example(1, "ä" * 33)
 @example(1, "x" * 63 + "€")
@@ -172,11 +176,13 @@ def test_close_round_trip_cuts_the_reason_at_a_character(code, reason):
     assert not rest or size + len(rest[0].encode()) > CLOSE_REASON_BYTES
 
 
+@pytest.mark.req("E-004")
 def test_a_reason_that_is_no_utf8_is_replaced():
     (close,) = decode_frames_untrusted(bytes([FrameType.CLOSE, 0, 1, 2, 0xFF, 0x41]))
     assert close == Close(1, "\ufffdA")
 
 
+@pytest.mark.req("F-003", "W-021")
 @given(st.lists(st.sampled_from(SAMPLES), min_size=1, max_size=6), st.data())
 def test_padding_and_grease_between_frames_are_ignored(samples, data):
     payload, expected = b"", []
@@ -197,10 +203,12 @@ def test_padding_alone_is_a_packet_without_effect():
 # What is refused
 
 
+@pytest.mark.req("F-001")
 def test_a_packet_without_frames():
     assert refusal(b"") is ErrorCode.E_FRAME_FORMAT
 
 
+@pytest.mark.req("F-001")
 @pytest.mark.parametrize("frame", [frame for frame, _ in SAMPLES[1:]], ids=lambda frame: type(frame).__name__)
 def test_each_frame_is_refused_at_every_cut(frame):
     encoded = dict(SAMPLES)[frame]
@@ -208,6 +216,7 @@ def test_each_frame_is_refused_at_every_cut(frame):
         assert refusal(PING + encoded[:end]) is ErrorCode.E_FRAME_FORMAT
 
 
+@pytest.mark.req("F-001", "F-003")
 @pytest.mark.parametrize("code", GREASE)
 def test_a_grease_frame_must_be_whole(code):
     assert decode_frames_untrusted(bytes([code, 0, 1, 9])) == []
@@ -215,18 +224,21 @@ def test_a_grease_frame_must_be_whole(code):
         assert refusal(cut) is ErrorCode.E_FRAME_FORMAT
 
 
+@pytest.mark.req("F-002")
 def test_unknown_types():
     known = {int(member) for member in FrameType} | set(GREASE)
     for code in set(range(256)) - known:
         assert refusal(bytes([code]) + bytes(40)) is ErrorCode.E_FRAME_UNKNOWN
 
 
+@pytest.mark.req("F-020")
 def test_an_ack_below_packet_zero():
     assert refusal(bytes.fromhex("02 0000000000000005 0000 00 00000006")) is ErrorCode.E_FRAME_FORMAT
     second = "02 0000000000000005 0000 01 00000000 00000004 00000000"
     assert refusal(bytes.fromhex(second)) is ErrorCode.E_FRAME_FORMAT
 
 
+@pytest.mark.req("F-020")
 def test_an_ack_with_too_many_ranges():
     most = tuple((2 * index, 2 * index) for index in reversed(range(HARD.ack_ranges)))
     assert decode_frames_untrusted(encode_ack(Ack(most, 0.0))) == [Ack(most, 0.0)]
@@ -234,11 +246,13 @@ def test_an_ack_with_too_many_ranges():
     assert refusal(encode_ack(Ack(above, 0.0))) is ErrorCode.E_FRAME_FORMAT
 
 
+@pytest.mark.req("E-004")
 def test_a_reason_over_the_limit():
     long = bytes([FrameType.CLOSE, 0, 1, LIMITS.reason_bytes + 1]) + bytes(LIMITS.reason_bytes + 1)
     assert refusal(long) is ErrorCode.E_FRAME_FORMAT
 
 
+@pytest.mark.req("F-001")
 def test_one_bad_frame_spoils_the_packet():
     assert refusal(PING + encode_max_control(3) + b"\x3f") is ErrorCode.E_FRAME_UNKNOWN
 

@@ -62,6 +62,7 @@ def changed(data: bytes, position: int, value: int) -> bytes:
 # What a first byte announces
 
 
+@pytest.mark.req("P-002", "V-002")
 @given(st.integers(0, 255), st.binary(max_size=4))
 def test_the_form_follows_from_the_first_byte_alone(first, rest):
     form = packet_form(bytes([first]) + rest)
@@ -75,10 +76,12 @@ def test_the_form_follows_from_the_first_byte_alone(first, rest):
         assert form is (PacketForm.BULK if first & 0x10 else PacketForm.FRAMES)
 
 
+@pytest.mark.req("V-002")
 def test_an_empty_datagram_is_foreign():
     assert packet_form(b"") is PacketForm.FOREIGN
 
 
+@pytest.mark.req("V-002")
 def test_other_protocols_on_the_socket_are_foreign():
     ipv8, stun, dtls = b"\x00\x02", b"\x01\x01", b"\x16\xfe"
     assert {packet_form(data) for data in (ipv8, stun, dtls)} == {PacketForm.FOREIGN}
@@ -90,6 +93,7 @@ def test_types_are_those_of_the_registry():
     assert long_types == set(LongType)
 
 
+@pytest.mark.req("V-006")
 def test_sizes_are_those_of_the_format():
     assert CONSTANTS.connection_id_bytes == CONNECTION_ID_BYTES
     assert LONG_HEADER_BYTES == 1 + 4 + 8 + 8
@@ -100,6 +104,7 @@ def test_sizes_are_those_of_the_format():
 # Layout
 
 
+@pytest.mark.req("S-010", "V-003", "V-007", "V-010", "W-010")
 def test_layout_of_an_init():
     data = init(b"m" * 48, versions=(1, 0x1A2A3A4A), mac=b"M" * MAC_BYTES)
     assert len(data) == LIMITS.init_min_datagram_bytes
@@ -111,6 +116,7 @@ def test_layout_of_an_init():
     assert not any(data[112:])
 
 
+@pytest.mark.req("V-003", "W-010")
 def test_layout_of_resp_and_fin():
     for type_, first in ((LongType.RESP, 0xC1), (LongType.FIN, 0xC2)):
         data = encode_long(type_, version=1, destination_id=DESTINATION, source_id=SOURCE, noise=b"abc")
@@ -149,6 +155,7 @@ def test_resp_and_fin_round_trip(type_, destination, source, noise):
 # What is refused
 
 
+@pytest.mark.req("P-001", "P-010", "S-013", "V-007")
 @pytest.mark.parametrize(
     "data",
     [
@@ -186,6 +193,7 @@ def test_malformed_long_packets(data):
     assert refusal(data) is ErrorCode.E_PROTOCOL
 
 
+@pytest.mark.req("S-074")
 def test_other_versions_have_a_code_of_their_own():
     assert refusal(init(version=2)) is ErrorCode.E_VERSION
     assert refusal(resp(version=0)) is ErrorCode.E_VERSION

@@ -63,16 +63,19 @@ def test_round_trip(payload):
     assert decode_handshake_payload_untrusted(encode_handshake_payload(payload)) == payload
 
 
+@pytest.mark.req("S-028")
 def test_empty_fields_are_left_out():
     bare = HandshakePayload(bytes(32), bytes(64), TransportParameters(), bytes(8))
     assert sorted(fields_of(bare)) == [0, 1, 2, 5]
     assert sorted(fields_of(LARGEST)) == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.req("P-011", "S-024")
 def test_the_largest_payload_fits():
     assert len(encode_handshake_payload(LARGEST)) <= LIMITS.handshake_payload_bytes
 
 
+@pytest.mark.req("S-021")
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -88,6 +91,7 @@ def test_parameters_out_of_range(parameters):
     assert refusal({**fields_of(LARGEST), 2: parameters}) is ErrorCode.E_HS_PARAMS
 
 
+@pytest.mark.req("S-021")
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -103,6 +107,7 @@ def test_parameters_that_do_not_fit_the_schema(parameters):
     assert refusal({**fields_of(LARGEST), 2: parameters}) is ErrorCode.E_SCHEMA
 
 
+@pytest.mark.req("S-028")
 def test_parameters_that_may_be_missing_have_their_plain_meaning():
     fields = {**fields_of(LARGEST), 2: {0: 60_000, 1: 1200, 2: 25}}
     parameters = decode_handshake_payload_untrusted(encode(fields)).parameters
@@ -110,6 +115,7 @@ def test_parameters_that_may_be_missing_have_their_plain_meaning():
     assert parameters.reset_token == b""
 
 
+@pytest.mark.req("C-022")
 def test_parameters_of_a_later_version_are_ignored():
     fields = fields_of(LARGEST)
     fields[2][64] = b"grease"
@@ -117,6 +123,7 @@ def test_parameters_of_a_later_version_are_ignored():
     assert decode_handshake_payload_untrusted(encode(fields)) == LARGEST
 
 
+@pytest.mark.req("S-021")
 @pytest.mark.parametrize(
     "change",
     [
@@ -134,6 +141,7 @@ def test_other_fields_that_do_not_fit_the_schema(change):
     assert refusal({**fields_of(LARGEST), **change}) is ErrorCode.E_SCHEMA
 
 
+@pytest.mark.req("S-024")
 def test_a_payload_over_the_limit():
     fields = {**fields_of(LARGEST), 64: bytes(LIMITS.handshake_payload_bytes)}
     assert refusal(fields) is ErrorCode.E_TOO_BIG
