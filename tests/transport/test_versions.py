@@ -206,6 +206,9 @@ def test_a_list_is_heeded_once():
     endpoint, init = opening(NEWER, NEW, OLD)
     (second,) = answers(endpoint, negotiation(init, OLD, NEW), B)
     assert version_of(second) == NEW
+    opened, anew = (decode_long_untrusted(data, (NEWER, NEW)) for data in (init, second))
+    assert anew.versions == opened.versions
+    assert anew.noise[:32] != opened.noise[:32]
     assert answers(endpoint, negotiation(second, OLD), B) == []
     assert answers(endpoint, negotiation(init, OLD), B) == []
     assert endpoint.stats.dropped == {"version_negotiation": 1, "unknown_connection": 1}
@@ -228,6 +231,30 @@ def test_an_answer_in_another_version_than_asked_is_none():
     changed = resp[:1] + NEW.to_bytes(4, "big") + resp[5:]
     assert answers(endpoint, changed, B) == []
     assert endpoint.stats.dropped == {"unknown_connection": 1}
+
+
+@pytest.mark.req("S-074")
+def test_the_last_message_in_another_version_than_the_first_is_dropped():
+    """The responder speaks both, so that it is this rule alone that refuses the packet."""
+    responder, peer = checked(1, OLD, NEW), ScriptedPeer(version=OLD, versions=(OLD,))
+    (resp,) = answers(responder, peer.init(), A)
+    fin = peer.finish(resp)
+    assert answers(responder, fin[:1] + NEW.to_bytes(4, "big") + fin[5:], A) == []
+    assert responder.peers() == ()
+    assert sum(responder.stats.dropped.values()) == 1
+    answers(responder, fin, A)
+    assert responder.peers() == (peer.peer_id,)
+
+
+@pytest.mark.req("P-010")
+def test_a_cookie_in_another_version_than_the_first_packet_is_dropped():
+    endpoint, init = opening(OLD, NEW)
+    loaded = EndpointConfig(init_rate_total_per_s=0)
+    (cookie,) = answers(Checked(make_endpoint(1, config=loaded), deep=False), init, A)
+    assert kind(cookie) is LongType.COOKIE
+    assert answers(endpoint, cookie[:1] + NEW.to_bytes(4, "big") + cookie[5:], B) == []
+    assert sum(endpoint.stats.dropped.values()) == 1
+    assert [kind(data) for data in answers(endpoint, cookie, B)] == [LongType.INIT]
 
 
 @pytest.mark.req("P-010", "V-012")

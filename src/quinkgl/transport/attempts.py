@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import random
 
     from quinkgl.wire.addresses import Address
+    from quinkgl.wire.packets import LongPacket
 
 
 class AttemptState(Enum):
@@ -95,6 +96,10 @@ class Attempt:
         head, tail = self._parts
         proof = mac2(self._cookie, head, self.mac1, tail) if self._cookie else bytes(MAC_BYTES)
         return head + self.mac1 + proof + tail
+
+    def is_meant_by(self, packet: LongPacket, source: Address) -> bool:
+        """Whether an answer comes from where the INIT went, in its version [S-031, S-065, S-074]."""
+        return (packet.version, source) == (self.initiator.version, self.address)
 
     def use_cookie(self, cookie: bytes) -> None:
         """Prove our address from now on, and at once if this is the first cookie since the last try.

@@ -11,6 +11,7 @@ from quinkgl.wire.limits import LIMITS
 
 if TYPE_CHECKING:
     from quinkgl.wire.addresses import Address
+    from quinkgl.wire.packets import LongPacket
 
 
 class HalfOpen:
@@ -20,6 +21,7 @@ class HalfOpen:
         self,
         *,
         responder: Responder,
+        version: int,
         address: Address,
         network: bytes | None,
         local_id: bytes,
@@ -30,6 +32,7 @@ class HalfOpen:
         now: float,
     ) -> None:
         self.responder = responder
+        self._version = version
         self.address = address
         self.network = network
         self.local_id = local_id
@@ -42,6 +45,11 @@ class HalfOpen:
         self._timeout_s = timeout_s
         self._sent_at: list[float] = []
         self._received_bytes = received_bytes
+
+    def is_meant_by(self, packet: LongPacket, source: Address) -> bool:
+        """Whether a FIN comes from where the INIT did, in its version, with its source [S-045, S-074]."""
+        named = (packet.source_id, packet.version, source)
+        return named == (self.remote_id, self._version, self.address)
 
     def on_init_again(self, size: int) -> None:
         """The same INIT came again: answer again, and count its bytes."""

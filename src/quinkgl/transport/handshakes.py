@@ -318,6 +318,7 @@ class Handshakes:
         )
         half_open = HalfOpen(
             responder=responder,
+            version=packet.version,
             address=source,
             network=network,
             local_id=local_id,
@@ -335,7 +336,7 @@ class Handshakes:
     def _on_resp_untrusted(self, packet: LongPacket, source: Address, now: float) -> Finished | None:
         """Finish an attempt of ours. None for an answer to no attempt."""
         attempt = self._attempts.get(packet.destination_id)
-        if attempt is None or attempt.address != source or attempt.initiator.version != packet.version:
+        if attempt is None or not attempt.is_meant_by(packet, source):
             self._stats.drop("unknown_connection")
             return None
         try:
@@ -366,7 +367,7 @@ class Handshakes:
     def _on_fin_untrusted(self, packet: LongPacket, source: Address, now: float) -> Finished | None:
         """Finish a handshake that we answered. None for a FIN of no half-open handshake."""
         half_open = self._half_open.get(packet.destination_id)
-        if half_open is None or (half_open.address, half_open.remote_id) != (source, packet.source_id):
+        if half_open is None or not half_open.is_meant_by(packet, source):
             self._stats.drop("unknown_connection")
             return None
         try:
@@ -390,7 +391,7 @@ class Handshakes:
     def _on_cookie_untrusted(self, packet: LongPacket, source: Address) -> None:
         """Send the INIT that this answers again, with the proof that we are where it came from."""
         attempt = self._attempts.get(packet.destination_id)
-        if attempt is None or attempt.address != source:
+        if attempt is None or not attempt.is_meant_by(packet, source):
             self._stats.drop("unknown_connection")
             return
         nonce, sealed = packet.noise[:COOKIE_NONCE_BYTES], packet.noise[COOKIE_NONCE_BYTES:]
