@@ -52,6 +52,12 @@ def test_without_load_nobody_is_asked():
     assert pair.b.machine.stats.cookies_sent == 0
 
 
+@pytest.mark.req("S-014")
+def test_without_load_a_proof_that_is_none_is_no_hindrance():
+    endpoint, peer = make_endpoint(1), ScriptedPeer()
+    assert [kind(data) for data in answers(endpoint, peer.init(cookie=bytes(16)))] == [LongType.RESP]
+
+
 @pytest.mark.req("S-060")
 def test_nothing_is_remembered_of_an_init_without_proof():
     """Removing the check would make this INIT cost Diffie-Hellman and a place in the table."""
@@ -142,7 +148,8 @@ def test_a_forged_cookie_is_not_believed(position):
     assert answers(endpoint, bytes(forged), B) == []
     assert answers(endpoint, cookie, A) == []
     assert answers(endpoint, cookie[:-1], B) == []
-    assert endpoint.stats.dropped == {"E_HS_DECRYPT": 1, "unknown_connection": 1, "E_PROTOCOL": 1}
+    assert answers(endpoint, cookie[:5] + b"somebody" + cookie[13:], B) == []
+    assert endpoint.stats.dropped == {"E_HS_DECRYPT": 1, "unknown_connection": 2, "E_PROTOCOL": 1}
     assert [kind(data) for data in answers(endpoint, cookie, B)] == [LongType.INIT]
 
 
@@ -232,6 +239,21 @@ def test_one_network_that_proves_its_addresses_has_a_rate_all_the_same():
             answers(endpoint, peer.finish(resp), source)
             finished += 1
     assert finished == LIMITS.init_rate_per_prefix_per_s
+    assert endpoint.stats.dropped == {"init_rate": 5}
+
+
+@pytest.mark.req("S-063")
+def test_those_who_prove_their_address_have_a_rate_in_all():
+    """Each comes from a network of its own and finishes: neither quotas nor places hold anybody back."""
+    endpoint = loaded()
+    finished = 0
+    for index in range(LIMITS.init_rate_total_per_s + 5):
+        peer, source = ScriptedPeer(100 + index), address(index)
+        (cookie,) = answers(endpoint, peer.init(), source)
+        for resp in answers(endpoint, peer.init(cookie=peer.cookie(cookie)), source):
+            answers(endpoint, peer.finish(resp), source)
+            finished += 1
+    assert finished == LIMITS.init_rate_total_per_s
     assert endpoint.stats.dropped == {"init_rate": 5}
 
 

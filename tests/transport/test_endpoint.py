@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import hmac
 import random
 from collections import deque
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -38,7 +40,7 @@ from quinkgl.transport import (
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
-from quinkgl.wire.frames import PING, NewCid, Ping, encode_close
+from quinkgl.wire.frames import PING, Close, NewCid, Ping, encode_close
 from quinkgl.wire.limits import LIMITS
 from quinkgl.wire.packets import LONG_HEADER_BYTES, LongType, PacketForm, decode_long_untrusted, packet_form
 
@@ -255,6 +257,44 @@ def test_any_message_of_the_handshake_may_be_lost_once(lost):
     assert seen
     pair.run(limit_s=5.0)
     assert_one_session(pair)
+
+
+@pytest.mark.req("S-010", "S-011", "V-007", "P-012")
+def test_an_init_is_padded_and_authenticated_and_names_ids_that_nobody_can_guess():
+    destinations, sources = set(), set()
+    for seed in range(20):
+        endpoint = make_endpoint(seed)
+        endpoint.connect(B, now=0.0)
+        (init,) = [bytes(transmit.data) for transmit in datagrams_of(endpoint, 0.0)]
+        assert len(init) == LIMITS.init_min_datagram_bytes
+        noise_ends = 54 + 4 * init[53] + 2 + 48
+        assert not any(init[noise_ends:])
+        assert init[21:37] == hmac.digest(MEMBER.mac1_key, init[:21] + init[53:], "sha256")[:16]
+        assert init[37:53] == bytes(16)
+        destinations.add(init[5:13])
+        sources.add(init[13:21])
+    assert len(destinations | sources) == 40
+
+
+@pytest.mark.req("S-033")
+def test_a_session_that_nobody_answers_is_given_up_when_the_responder_has_forgotten_it():
+    endpoint, peer = checked(1), ScriptedPeer(address=B)
+    endpoint.connect(B, now=0.0)
+    (init,) = datagrams_of(endpoint, 0.0)
+    endpoint.receive_datagram(peer.respond(bytes(init.data)), B, now=0.1)
+    times, lost = [], []
+    while not lost:
+        events, sent = drain(endpoint, endpoint.now)
+        times += [endpoint.now] * sum(long_type(bytes(each.data)) is LongType.FIN for each in sent)
+        lost = [event for event in events if isinstance(event, ConnectionLost)]
+        deadline = endpoint.deadline()
+        if deadline is not None:
+            endpoint.handle_timer(now=deadline)
+    assert [event.code for event in lost] == [ErrorCode.E_HS_TIMEOUT]
+    assert endpoint.now == pytest.approx(0.1 + 2 * LIMITS.half_open_lifetime_s)
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert gaps[0] <= LIMITS.handshake_timeout_s
+    assert all(later == pytest.approx(2 * earlier) for earlier, later in pairwise(gaps))
 
 
 @pytest.mark.req("P-032", "S-033")
@@ -512,6 +552,79 @@ def posing_as(victim: Identity) -> Identity:
     return poser
 
 
+@pytest.mark.req("S-031", "S-045")
+def test_an_answer_to_another_connection_id_is_for_nobody_here():
+    endpoint, peer = checked(1), ScriptedPeer(address=B)
+    endpoint.connect(B, now=0.0)
+    (init,) = datagrams_of(endpoint, 0.0)
+    resp = peer.respond(bytes(init.data))
+    assert answer_to(endpoint, resp[:5] + b"somebody" + resp[13:], B) == []
+    caller = ScriptedPeer(2000)
+    (resp_to_caller,) = answer_to(endpoint, caller.init(), A)
+    fin = caller.finish(resp_to_caller)
+    assert answer_to(endpoint, fin[:5] + b"somebody" + fin[13:], A) == []
+    assert endpoint.stats.dropped == {"unknown_connection": 2}
+    assert endpoint.peers() == ()
+
+
+@pytest.mark.req("P-003", "P-030")
+def test_ids_and_bits_that_mean_nothing_are_drawn_anew_for_each_session():
+    endpoint = make_endpoint(1)
+    ids, bits = set(), set()
+    for seed in range(20):
+        peer, source = ScriptedPeer(100 + seed), (f"203.0.{seed}.1", 4000)
+        (resp,) = answer_to(endpoint, peer.init(), source)
+        (first, *_) = answer_to(endpoint, peer.finish(resp), source)
+        ids.add(resp[13:21])
+        bits.add(first[0] & 0x07)
+    assert len(ids) == 20
+    assert len(bits) > 2
+
+
+@pytest.mark.req("S-002", "K-012")
+def test_a_static_key_lasts_from_a_start_to_the_next():
+    statics = []
+    for start in range(2):
+        endpoint = Endpoint(
+            identity=make_identity(1),
+            keys=MEMBER,
+            rng=random.Random(start),
+            now=0.0,
+            insecure_deterministic_keys=True,
+        )
+        for seed in range(2):
+            peer = ScriptedPeer(100 + seed)
+            peer.join(endpoint)
+            statics.append(peer.session.remote_static)
+    assert statics[0] == statics[1] != statics[2] == statics[3]
+
+
+@pytest.mark.req("P-011", "S-024")
+def test_the_largest_answers_of_a_handshake_fit_the_smallest_datagram():
+    here = ("2001:db8::1", 65535)
+    endpoint, caller = checked(1), ScriptedPeer(record=RECORD)
+    endpoint.set_record(RECORD)
+    (resp,) = answer_to(endpoint, caller.init(), here)
+    endpoint.connect(("2001:db8::2", 65535), now=0.0)
+    (init,) = datagrams_of(endpoint, 0.0)
+    answerer = ScriptedPeer(2000, record=RECORD)
+    (fin,) = answer_to(endpoint, answerer.respond(bytes(init.data), observed=here), init.destination)
+    assert [long_type(data) for data in (resp, fin)] == [LongType.RESP, LongType.FIN]
+    assert 512 < len(fin) < len(resp) <= 1143
+
+
+@pytest.mark.req("S-029")
+def test_a_peer_record_is_for_members_alone():
+    pair = Pair()
+    pair.a = pair.add(A, make_endpoint(1, keys=FETCH))
+    pair.b = pair.add(B, make_endpoint(2, also_keys=(FETCH,)))
+    pair.a.machine.set_record(b"record of a")
+    pair.b.machine.set_record(b"record of b")
+    pair.connect()
+    told = [event.record for node in (pair.a, pair.b) for event in events_of(node, ConnectionEstablished)]
+    assert told == [b"", b""]
+
+
 @pytest.mark.req("S-021", "S-044")
 def test_a_caller_with_a_false_identity_is_forgotten():
     """Removing the check of the signature would open a session with the victim's name."""
@@ -596,6 +709,23 @@ def test_no_more_sessions_than_configured_are_accepted():
     ]
     assert pair.b.machine.peers() == (pair.id_a,)
     assert len(pair.b.events) == 1
+
+
+@pytest.mark.req("S-053")
+def test_a_full_node_takes_a_session_in_place_of_one_with_the_same_peer():
+    endpoint = checked(1, config=EndpointConfig(connections=1))
+    first = ScriptedPeer(1000)
+    again = ScriptedPeer(2000, address=B, identity=first.identity)  # the same node after a restart
+    first.join(endpoint)
+    (resp,) = answer_to(endpoint, again.init(), B)
+    answer_to(endpoint, again.finish(resp), B)
+    assert endpoint.peers() == (first.peer_id,)
+    assert endpoint.address_of(first.peer_id) == B
+    stranger, source = ScriptedPeer(3000), ("203.0.113.1", 5)
+    (resp,) = answer_to(endpoint, stranger.init(), source)
+    (close,) = answer_to(endpoint, stranger.finish(resp), source)
+    assert [(type(frame), frame.code) for frame in stranger.open(close)] == [(Close, ErrorCode.E_BUSY)]
+    assert endpoint.address_of(first.peer_id) == B
 
 
 # Two sessions with one peer
