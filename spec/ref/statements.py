@@ -105,3 +105,8 @@ def round_verdict(position: tuple[int, int], memory: dict[str, Any]) -> str:
     if memory["this_session"] and position[1] - newest[1] > window:
         return "E_RND_AHEAD"
     return "accepted"
+
+
+def fingerprint_of(bound: dict[str, Any], epoch: int, body: bytes) -> dict[str, Any]:
+    """A holder's statement of its body; `bound` names swarm, holder, verifier and nonce."""
+    return bound | {"epoch": epoch, "digest": sha256(body)}
