@@ -32,6 +32,7 @@ def test_this_library_has_ml_kem():
     assert has_ml_kem()
 
 
+@pytest.mark.req("K-032")
 @pytest.mark.parametrize("method", Method)
 def test_both_ends_get_the_same_fresh_secret(method):
     seen = set()
@@ -55,6 +56,7 @@ def test_a_changed_ciphertext_gives_a_secret_that_the_sender_does_not_have():
     assert offer.secret_untrusted(changed) != secret
 
 
+@pytest.mark.req("K-032")
 @pytest.mark.parametrize("method", Method)
 @pytest.mark.parametrize("change", [-1, 1])
 def test_values_of_another_length_are_refused(method, change):
@@ -68,12 +70,14 @@ def test_values_of_another_length_are_refused(method, change):
     assert refusal(lambda: offer.secret_untrusted(resized(answer))) is ErrorCode.E_SCHEMA
 
 
+@pytest.mark.req("K-032")
 def test_a_point_of_small_order_is_refused_at_both_ends():
     zero = bytes(32)
     assert refusal(lambda: answer_untrusted(Method.X25519, zero, SOURCE)) is ErrorCode.E_SCHEMA
     assert refusal(lambda: Offer(Method.X25519, SOURCE).secret_untrusted(zero)) is ErrorCode.E_SCHEMA
 
 
+@pytest.mark.req("K-032")
 def test_coefficients_out_of_range_are_refused():
     """FIPS 203 section 7.2, the modulus check."""
     public = Offer(Method.ML_KEM_768, SOURCE).public

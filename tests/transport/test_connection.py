@@ -410,6 +410,40 @@ def test_a_gap_is_acknowledged_at_once():
     assert ack_of(table.deliver(table.peer.seal(PING, number=4))).ranges == ((4, 5), (0, 0))
 
 
+@pytest.mark.req("R-013")
+def test_an_acknowledgement_that_may_wait_goes_along_with_what_leaves():
+    table = Dialogue()
+    assert table.deliver(table.peer.seal(PING)) == []
+    table.command("send_message", table.peer.peer_id, Channel.GOSSIP, b"message")
+    kinds = [type(frame) for frame in table.wait(0.0)]
+    assert kinds == [Ack, Control]
+    assert table.wait(1.0) != []
+    assert sum(isinstance(frame, Ack) for frame in table.wait(1.0)) == 0
+
+
+@pytest.mark.req("R-014")
+def test_acknowledgements_pass_window_and_pacing():
+    table = Dialogue()
+    table.command("send_message", table.peer.peer_id, Channel.GOSSIP, bytes(16_000))
+    table.command("send_message", table.peer.peer_id, Channel.GOSSIP, bytes(16_000))
+    table.wait(0.2)
+    assert len(table.datagrams) == 10  # the initial window
+    heard = table.deliver(table.peer.seal(PING), table.peer.seal(PING))
+    assert [type(frame) for frame in heard] == [Ack]
+
+
+@pytest.mark.req("F-023")
+def test_an_ack_with_counts_of_marks_is_an_ack():
+    table = Dialogue()
+    table.command("send_message", table.peer.peer_id, Channel.GOSSIP, b"message")
+    table.wait(0.0)
+    assert not table.endpoint.is_quiet()
+    newest = table.peer.received[-1]
+    table.deliver(table.peer.seal(encode_ack(Ack(((newest, newest),), 0.0, ecn=(1, 2, 3)))))
+    assert table.endpoint.is_quiet()
+    assert not any(isinstance(frame, Ack) and frame.ecn for frame in table.wait(60.0))
+
+
 @pytest.mark.req("R-012")
 def test_packets_that_ask_for_nothing_are_not_acknowledged():
     table = Dialogue()

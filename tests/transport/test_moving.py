@@ -254,6 +254,75 @@ def test_a_challenge_is_answered_where_it_came_from():
     assert PathResponse(b"anybody?") in frames
 
 
+@pytest.mark.req("Q-012", "R-014")
+def test_a_challenge_is_answered_though_the_window_is_full():
+    table = Dialogue()
+    for _ in range(3):
+        table.command("send_message", table.peer.peer_id, Channel.GOSSIP, bytes(16_000))
+    sent = len(run_and_collect(table, 0.2))
+    assert sent == 10, "the initial window"
+    table.endpoint.receive_datagram(
+        table.peer.seal(encode_path_challenge(b"at home?")), table.peer.address, now=table.now
+    )
+    answers = [frame for _, data in run_and_collect(table, 0.0) for frame in table.peer.open(data)]
+    assert PathResponse(b"at home?") in answers
+
+
+@pytest.mark.req("Q-015")
+def test_a_lost_challenge_says_nothing_of_the_current_path():
+    """Packets after it are acknowledged and it is not: that would make any other packet a lost one."""
+    table, sent = open_and_move()
+    sent += run_and_collect(table, 2.0)
+    challenges = {int.from_bytes(data[9:17], "big") for address, data in sent if address == OTHER_PORT}
+    assert challenges
+    for _ in range(8):
+        table.command("send_message", table.peer.peer_id, Channel.GOSSIP, b"x" * 1000)
+        run_and_collect_opened(table, 0.01)
+    acknowledged = set(table.peer.received) - challenges
+    assert max(acknowledged) > max(challenges) + 3
+    table.deliver(table.peer.seal(table.peer.acknowledge(*acknowledged)))
+    table.wait(5.0)
+    assert table.endpoint.stats.packets_lost == 0
+
+
+def run_and_collect_opened(table: Dialogue, seconds: float) -> None:
+    """Let time pass; the peer opens what comes, so that it can acknowledge it."""
+    for _, data in run_and_collect(table, seconds):
+        table.peer.open(data)
+
+
+@pytest.mark.req("Q-022", "Q-023")
+@pytest.mark.parametrize(("source", "is_new_host"), [(OTHER_PORT, False), (ELSEWHERE, True)])
+def test_a_new_host_is_another_path_and_a_new_port_is_not(source, is_new_host):
+    table = Dialogue()
+    known = table.endpoint.rtt_of(table.peer.peer_id)
+    assert known == pytest.approx(0.1)
+    for _ in range(2):
+        table.command("send_message", table.peer.peer_id, Channel.GOSSIP, b"in flight " * 100)
+        run_and_collect(table, 0.0)
+    table.endpoint.receive_datagram(table.peer.seal(PING, bytes(200)), source, now=table.now)
+    there = [data for address, data in run_and_collect(table, 0.0) if address == source]
+    (frame,) = [frame for frame in table.peer.open(there[0]) if isinstance(frame, PathChallenge)]
+    table.endpoint.receive_datagram(table.peer.seal(encode_path_response(frame.data)), source, now=table.now)
+    probes = run_and_collect(table, 0.0)
+    assert [address for address, _ in probes] == [source] * 2
+    assert table.endpoint.rtt_of(table.peer.peer_id) == pytest.approx(0.333 if is_new_host else known)
+
+
+@pytest.mark.req("Q-045")
+def test_what_asks_for_an_ack_is_large_enough_to_be_answered_with_a_reset():
+    pair = Pair(3, Link(delay_s=0.02))
+    sizes = []
+    pair.network.tap = lambda _now, _source, _destination, data: (
+        sizes.append(len(data)) if packet_form(data) is PacketForm.FRAMES else None
+    )
+    pair.connect()
+    pair.run(limit_s=5.0)
+    sizes.clear()
+    pair.run(limit_s=2 * LIMITS.keepalive_s)  # PINGs alone, which would take 34 bytes, and ACKs
+    assert min(sizes) == CONSTANTS.least_eliciting_bytes
+
+
 @pytest.mark.req("Q-024")
 def test_a_peer_that_is_heard_but_never_reached_has_no_path():
     config = EndpointConfig(connection=ConnectionConfig(keepalive_s=1.0))

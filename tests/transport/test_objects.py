@@ -177,6 +177,19 @@ def test_nothing_leaves_before_it_is_wanted():
     assert chunks_of(alice) == []
 
 
+@pytest.mark.req("O-015")
+def test_a_later_want_replaces_the_one_before_with_its_credit():
+    alice, _ = pair()
+    offer(alice, LARGE)
+    tell(alice, Want(0, ((0, 50_000),), 50_000))
+    assert alice.next_chunk(ROOM)[0] == Chunk(0, 0, list_bytes(len(LARGE)))
+    tell(alice, Want(0, ((60_000, 70_000), (80_000, 80_100)), 700))
+    assert [(chunk.start, chunk.stop) for chunk, _ in chunks_of(alice)] == [(60_000, 60_700)]
+    alice.receive_credit(0, 20_000)
+    sent = [(chunk.start, chunk.stop) for chunk, _ in chunks_of(alice)]
+    assert (sent[0][0], sent[-1]) == (60_700, (80_000, 80_100))
+
+
 @pytest.mark.req("R-080")
 def test_transfers_take_turns():
     alice, bob = pair()

@@ -34,9 +34,10 @@ from quinkgl.transport import (
     leaf_hashes,
     merkle_root,
 )
+from quinkgl.wire.cbor import encode
 from quinkgl.wire.control import Channel, encode_control
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
-from quinkgl.wire.frames import PING, Close, encode_control_frame
+from quinkgl.wire.frames import PING, Ack, Close, decode_frames_untrusted, encode_control_frame
 from quinkgl.wire.key_log import parse_key_log
 from quinkgl.wire.messages.session import TransportParameters
 from quinkgl.wire.packets import KEY_PHASE_BIT, PacketForm, packet_form
@@ -236,6 +237,29 @@ def test_a_library_without_ml_kem_does_not_offer_it(monkeypatch):
     assert phases_of(lines) == [0, 0]
 
 
+@pytest.mark.req("K-035")
+def test_an_initiator_asks_for_an_acknowledgement_under_the_new_key_as_soon_as_it_has_the_answer():
+    """Otherwise a responder with nothing to say would not learn when its own direction may change."""
+    lines: list[str] = []
+    pair = Pair(8, Link(delay_s=0.05), config_a=EndpointConfig(keylog=lines.append))
+    from_a: list[tuple[float, bytes]] = []
+    pair.network.tap = lambda now, source, _destination, data: (
+        from_a.append((now, data)) if source == A and packet_form(data) is PacketForm.FRAMES else None
+    )
+    pair.connect()
+    pair.run(limit_s=2.0)
+    mixed = [
+        PacketKeys(entry.key)
+        for line in lines
+        if (entry := parse_key_log(line)) and entry.phase == 1 and entry.destination_id == from_a[0][1][1:9]
+    ]
+    when, packet = next((now, data) for now, data in from_a if data[0] & KEY_PHASE_BIT)
+    payload = mixed[0].open_untrusted(int.from_bytes(packet[9:17], "big"), packet[:17], packet[17:])
+    assert payload is not None
+    assert any(not isinstance(frame, Ack) for frame in decode_frames_untrusted(payload))
+    assert when < 4 * 0.05 + 0.06  # INIT, RESP, OFFER behind FIN, REPLY
+
+
 # Violations end the session with their code
 
 
@@ -263,6 +287,17 @@ def test_too_many_forged_packets_end_the_session():
         table.deliver(bytes(packet))
     (lost,) = table.events_of(ConnectionLost)
     assert lost.code is ErrorCode.E_AEAD_LIMIT
+
+
+@pytest.mark.req("K-030")
+@pytest.mark.parametrize("kind", [0, 3, 63, 64, 1000])
+def test_a_message_of_unknown_kind_on_the_channel_of_keys_ends_the_session(kind):
+    """Elsewhere kinds from 64 on are ignored; here keys depend on each message."""
+    table = Dialogue()
+    message = encode({0: kind, 1: 2, 2: bytes(range(32))})
+    table.deliver(table.peer.seal(encode_control_frame(0, encode_control(Channel.SESSION, message))))
+    (lost,) = table.events_of(ConnectionLost)
+    assert lost.code is ErrorCode.E_SCHEMA
 
 
 @pytest.mark.req("K-040")
