@@ -63,3 +63,14 @@ def flip(data: bytes, at: int, bits: int = 1) -> bytes:
 def pattern(size: int, start: int = 0) -> bytes:
     """Return bytes that count up from ``start``, modulo 251."""
     return bytes((start + index) % 251 for index in range(size))
+
+
+def filled(value: dict[int, object], size: int) -> bytes:
+    """Return the map with an ignored key 64 whose value makes it ``size`` bytes long."""
+    for count in range(size, 0, -1):
+        data = item({**value, 64: bytes(count)})
+        if len(data) <= size:
+            break
+    if len(data) != size:
+        raise ValueError(f"{size} bytes cannot be filled")
+    return data

@@ -32,25 +32,35 @@ class UnverifiedProof(NamedTuple):
 
     def verify_untrusted(self) -> None:
         """Check both signatures; RemoteProtocolError (E_PROTOCOL) where one does not hold."""
-        for envelope in self.envelopes:
-            verify_sign1_untrusted(envelope, DOMAIN, self.author, code=ErrorCode.E_PROTOCOL)
+        try:
+            for envelope in self.envelopes:
+                verify_sign1_untrusted(envelope, DOMAIN, self.author)
+        except RemoteProtocolError as error:
+            raise _proves_nothing(error.message) from None
 
 
 def read_proof_untrusted(proof: Proof, swarm_id: bytes) -> UnverifiedProof:
     """Check everything about a proof but its signatures.
 
-    Raises RemoteProtocolError (E_PROTOCOL) for two headers that are no contradiction: of another swarm, of
-    two authors, for two positions, or with one root [G-034].
+    Raises RemoteProtocolError (E_PROTOCOL) for two headers that are no contradiction: malformed, of another
+    swarm, of two authors, for two positions, or with one root [G-034].
     """
-    (first, first_envelope), (second, second_envelope) = (
-        _read_untrusted(encoded) for encoded in (proof.first, proof.second)
-    )
+    try:
+        (first, first_envelope), (second, second_envelope) = (
+            _read_untrusted(encoded) for encoded in (proof.first, proof.second)
+        )
+    except RemoteProtocolError as error:
+        raise _proves_nothing(error.message) from None
     same = first.author == second.author and first.position == second.position
     if not same or first.root == second.root or (first.swarm_id, second.swarm_id) != (swarm_id,) * 2:
-        raise RemoteProtocolError(
-            ErrorCode.E_PROTOCOL, "a proof that proves nothing", layer="protocol", section="G-034"
-        )
+        raise _proves_nothing("no contradiction")
     return UnverifiedProof(first.author, first.round, (first_envelope, second_envelope))
+
+
+def _proves_nothing(why: str) -> RemoteProtocolError:
+    return RemoteProtocolError(
+        ErrorCode.E_PROTOCOL, f"a proof that proves nothing: {why}", layer="protocol", section="G-034"
+    )
 
 
 def _read_untrusted(encoded: bytes) -> tuple[UpdateHeader, Sign1]:
