@@ -33,15 +33,12 @@ def is_signed(domain: str, envelope: bytes) -> bool:
 
 def believe_record(envelope: bytes, root_key: bytes, now: float) -> dict[str, Any]:
     """The fields of a peer record that 10.4 lets a receiver believe."""
-    try:
-        fields = read_statement("peer-record", envelope)
-    except SpecError as error:
-        raise SpecError("E_REC_SIG", error.why) from error
+    fields = read_statement("peer-record", envelope)
     tag = swarm_tag(root_key, fields["peer"])
     need(same(tag, fields["swarm_tag"]), "E_REC_SCOPE", "the tag of another swarm (M-010)")
     need(
         fields["period"] == fields["issued"] // CONSTANTS["record_period_s"],
-        "E_REC_SIG",
+        "E_SCHEMA",
         "a wrong period (M-004)",
     )
     end = fields["issued"] + min(fields["ttl"], LIMITS["record_ttl_s"])
@@ -67,16 +64,19 @@ def judge_header(envelope: bytes, swarm_id: bytes, peer: bytes, root: bytes, siz
 
 
 def convicted_by(first: bytes, second: bytes, swarm_id: bytes) -> bytes:
-    """The author that a PROOF convicts (G-034); `E_UPD_HEADER` for one that convicts nobody."""
-    one, two = read_statement("update", first), read_statement("update", second)
+    """The author that a PROOF convicts (G-034); `E_PROTOCOL` for one that convicts nobody."""
+    try:
+        one, two = read_statement("update", first), read_statement("update", second)
+    except SpecError as error:
+        raise SpecError("E_PROTOCOL", error.why) from error
     alike = [one[key] == two[key] for key in ("author", "incarnation", "round")]
     need(
         one["swarm_id"] == two["swarm_id"] == swarm_id and all(alike),
-        "E_UPD_HEADER",
+        "E_PROTOCOL",
         "not one position of one author",
     )
-    need(one["root"] != two["root"], "E_UPD_HEADER", "two headers of one root")
-    need(is_signed("update", first) and is_signed("update", second), "E_UPD_HEADER", "a wrong signature")
+    need(one["root"] != two["root"], "E_PROTOCOL", "two headers of one root")
+    need(is_signed("update", first) and is_signed("update", second), "E_PROTOCOL", "a wrong signature")
     return bytes(one["author"])
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from . import encoding, identities, messages, primitives, statements
 from .family import Family, Json, code_of, plain
 
-FAMILIES: tuple[Family, ...] = (*primitives.FAMILIES, *identities.FAMILIES, *encoding.FAMILIES, *messages.FAMILIES, *statements.FAMILIES)
+FAMILIES: tuple[Family, ...] = (
+    *primitives.FAMILIES,
+    *identities.FAMILIES,
+    *encoding.FAMILIES,
+    *messages.FAMILIES,
+    *statements.FAMILIES,
+)
 
 
 def adapter(family: str, name: str, inputs: dict[str, Json]) -> dict[str, Json]:

@@ -22,8 +22,10 @@ def family(channel: str, what: str, section: str) -> Family:
     found = Family(
         f"messages-{channel}",
         f"Messages of {what}: maps with small keys, as {section} and the schema have them.",
-        "Decode `bytes` as a message. Compare its kind, the map of the keys that this edition knows, and the bytes of that map encoded "
-        "again: keys from 64 on are left out. A message of a kind from 64 on is ignored; its `kind` is null and its map empty.",
+        "Decode `bytes` as a message. Compare its kind, the map of the keys that this edition knows, and "
+        "the bytes of that map encoded "
+        "again: keys from 64 on are left out. A message of a kind from 64 on is ignored; its `kind` is "
+        "null and its map empty.",
     )
 
     @found.op(
@@ -44,8 +46,15 @@ def family(channel: str, what: str, section: str) -> Family:
     return found
 
 
-def kinds(found: Family, name: str, rules: str, sample: dict[int, object], optional: Mapping[int, object], faults: tuple[Fault, ...]) -> None:
-    """Add one kind of message: whole, with and without what is optional, and everything that is wrong with it."""
+def kinds(
+    found: Family,
+    name: str,
+    rules: str,
+    sample: dict[int, object],
+    optional: Mapping[int, object],
+    faults: tuple[Fault, ...],
+) -> None:
+    """Add one kind of message: with and without what is optional, and everything that is wrong with it."""
     found.valid(name, "decode", rules, bytes=item(sample))
     if optional:
         found.valid(f"{name}-with-all", "decode", rules, bytes=item({**sample, **optional}))
@@ -62,26 +71,89 @@ def kinds(found: Family, name: str, rules: str, sample: dict[int, object], optio
     )
     for key in sample:
         if key:
-            found.invalid(f"{name}-without-{key}", "decode", "E_SCHEMA", f"{rules} C-020", f"key {key} is missing", ["Missing"], bytes=item({k: v for k, v in sample.items() if k != key}))
+            found.invalid(
+                f"{name}-without-{key}",
+                "decode",
+                "E_SCHEMA",
+                f"{rules} C-020",
+                f"key {key} is missing",
+                ["Missing"],
+                bytes=item({k: v for k, v in sample.items() if k != key}),
+            )
     for key in {**sample, **optional}:
         if key:
-            found.invalid(f"{name}-null-{key}", "decode", "E_SCHEMA", f"{rules} C-020", f"key {key} is null", ["Kind"], bytes=item({**sample, **optional, key: None}))
-    found.invalid(f"{name}-key-63", "decode", "E_SCHEMA", f"{rules} C-021", "an unknown key below 64", ["UnknownKey"], bytes=item({**sample, 63: 0}))
+            found.invalid(
+                f"{name}-null-{key}",
+                "decode",
+                "E_SCHEMA",
+                f"{rules} C-020",
+                f"key {key} is null",
+                ["Kind"],
+                bytes=item({**sample, **optional, key: None}),
+            )
+    found.invalid(
+        f"{name}-key-63",
+        "decode",
+        "E_SCHEMA",
+        f"{rules} C-021",
+        "an unknown key below 64",
+        ["UnknownKey"],
+        bytes=item({**sample, 63: 0}),
+    )
     for slug, key, value, why in faults:
-        found.invalid(f"{name}-{slug}", "decode", "E_SCHEMA", f"{rules} C-020", why, ["Range"], bytes=item({**sample, **({key: optional[key]} if key in optional else {}), key: value}))
+        found.invalid(
+            f"{name}-{slug}",
+            "decode",
+            "E_SCHEMA",
+            f"{rules} C-020",
+            why,
+            ["Range"],
+            bytes=item({**sample, **({key: optional[key]} if key in optional else {}), key: value}),
+        )
 
 
 def strangers(found: Family, rules: str, unknown: int) -> None:
     """Add what is no message of the channel at all."""
     found.invalid("no-map", "decode", "E_SCHEMA", "C-020", "an array", ["Kind"], bytes=item([1, 2]))
-    found.invalid("no-kind", "decode", "E_SCHEMA", "C-020", "key 0 is missing", ["Missing"], bytes=item({1: 1}))
-    found.invalid("kind-text", "decode", "E_SCHEMA", "C-020", "a kind that is text", ["Kind"], bytes=item({0: "1"}))
-    found.invalid("kind-negative", "decode", "E_SCHEMA", "C-020", "a kind below 0", ["Kind"], bytes=item({0: -1}))
-    found.invalid("kind-true", "decode", "E_SCHEMA", "C-020", "a kind that is a boolean", ["Kind"], bytes=item({0: True}))
-    found.invalid("kind-unknown", "decode", "E_SCHEMA", rules, "an unknown kind below 64", ["UnknownKind"], bytes=item({0: unknown}))
+    found.invalid(
+        "no-kind", "decode", "E_SCHEMA", "C-020", "key 0 is missing", ["Missing"], bytes=item({1: 1})
+    )
+    found.invalid(
+        "kind-text", "decode", "E_SCHEMA", "C-020", "a kind that is text", ["Kind"], bytes=item({0: "1"})
+    )
+    found.invalid(
+        "kind-negative", "decode", "E_SCHEMA", "C-020", "a kind below 0", ["Kind"], bytes=item({0: -1})
+    )
+    found.invalid(
+        "kind-true",
+        "decode",
+        "E_SCHEMA",
+        "C-020",
+        "a kind that is a boolean",
+        ["Kind"],
+        bytes=item({0: True}),
+    )
+    found.invalid(
+        "kind-unknown",
+        "decode",
+        "E_SCHEMA",
+        rules,
+        "an unknown kind below 64",
+        ["UnknownKind"],
+        bytes=item({0: unknown}),
+    )
     found.invalid("empty", "decode", "E_CBOR", "C-002", "no bytes", bytes=b"")
-    found.invalid("long-form", "decode", "E_CBOR_CANON", "C-003", "the kind in a longer form", bytes=item({0: Raw("1801")}))
-    found.invalid("byte-behind", "decode", "E_CBOR", "C-002", "a byte follows the message", bytes=item({0: 1}) + b"\0")
+    found.invalid(
+        "long-form",
+        "decode",
+        "E_CBOR_CANON",
+        "C-003",
+        "the kind in a longer form",
+        bytes=item({0: Raw("1801")}),
+    )
+    found.invalid(
+        "byte-behind", "decode", "E_CBOR", "C-002", "a byte follows the message", bytes=item({0: 1}) + b"\0"
+    )
 
 
 ROOT = pattern(32)
@@ -106,8 +178,19 @@ kinds(
         ("body-4097", 5, bytes(4097), "an inline body of 4,097 bytes"),
     ),
 )
-objects.valid("offer-largest", "decode", "O-001", bytes=item({0: 1, 1: 2**32 - 1, 2: ROOT, 3: 2**32, 4: bytes(512), 5: bytes(4096)}))
-objects.valid("offer-of-nothing", "decode", "O-001", "size 0 and an empty header", bytes=item({0: 1, 1: 0, 2: ROOT, 3: 0, 4: b""}))
+objects.valid(
+    "offer-largest",
+    "decode",
+    "O-001",
+    bytes=item({0: 1, 1: 2**32 - 1, 2: ROOT, 3: 2**32, 4: bytes(512), 5: bytes(4096)}),
+)
+objects.valid(
+    "offer-of-nothing",
+    "decode",
+    "O-001",
+    "size 0 and an empty header",
+    bytes=item({0: 1, 1: 0, 2: ROOT, 3: 0, 4: b""}),
+)
 kinds(
     objects,
     "want",
@@ -129,7 +212,9 @@ kinds(
         ("credit-negative", 3, -1, "a negative credit"),
     ),
 )
-objects.valid("want-512-numbers", "decode", "O-010", bytes=item({0: 2, 1: 7, 2: list(range(512)), 3: 2**64 - 1}))
+objects.valid(
+    "want-512-numbers", "decode", "O-010", bytes=item({0: 2, 1: 7, 2: list(range(512)), 3: 2**64 - 1})
+)
 kinds(objects, "done", "O-027", {0: 3, 1: 7}, {}, (("transfer-bytes", 1, b"7", "a transfer that is bytes"),))
 kinds(
     objects,
@@ -194,9 +279,23 @@ for _slug, _why, _features in (
     ("features-twice", "a feature twice", ["relay", "relay"]),
     ("features-in-alphabet", "ü sorts behind z as bytes", ["ü", "z"]),
 ):
-    manifest.invalid(f"hello-{_slug}", "decode", "E_SCHEMA", "H-003", _why, ["Order"], bytes=item({**HELLO, 12: _features}))
-manifest.valid("hello-features-as-bytes", "decode", "H-003", "upper case, lower case, then ü", bytes=item({**HELLO, 12: ["", "A", "a", "aa", "ü"]}))
-manifest.valid("hello-scalars", "decode", "H-001", "empty shapes, texts and features", bytes=item({**HELLO, 4: "", 5: [], 6: [1] * 16, 7: "", 8: "", 12: []}))
+    manifest.invalid(
+        f"hello-{_slug}", "decode", "E_SCHEMA", "H-003", _why, ["Order"], bytes=item({**HELLO, 12: _features})
+    )
+manifest.valid(
+    "hello-features-as-bytes",
+    "decode",
+    "H-003",
+    "upper case, lower case, then ü",
+    bytes=item({**HELLO, 12: ["", "A", "a", "aa", "ü"]}),
+)
+manifest.valid(
+    "hello-scalars",
+    "decode",
+    "H-001",
+    "empty shapes, texts and features",
+    bytes=item({**HELLO, 4: "", 5: [], 6: [1] * 16, 7: "", 8: "", 12: []}),
+)
 kinds(manifest, "agree", "H-001", {0: 2}, {}, ())
 kinds(
     manifest,
@@ -212,11 +311,46 @@ kinds(
     ),
 )
 strangers(manifest, "H-004", 4)
-manifest.invalid("kind-get", "decode", "E_SCHEMA", "H-004", "GET is for sessions in fetch mode", ["UnknownKind"], bytes=item({0: 4, 1: ROOT, 2: 0}))
-manifest.invalid("too-big", "decode", "E_TOO_BIG", "C-010", "a message of 2,049 bytes", ["Size"], bytes=filled({0: 2}, 2049))
+manifest.invalid(
+    "kind-get",
+    "decode",
+    "E_SCHEMA",
+    "H-004",
+    "GET is for sessions in fetch mode",
+    ["UnknownKind"],
+    bytes=item({0: 4, 1: ROOT, 2: 0}),
+)
+manifest.invalid(
+    "too-big",
+    "decode",
+    "E_TOO_BIG",
+    "C-010",
+    "a message of 2,049 bytes",
+    ["Size"],
+    bytes=filled({0: 2}, 2049),
+)
 _filled = filled({0: 2}, 2048)
-manifest.valid("largest", "decode", "C-010 C-022", "2,048 bytes, most of them ignored", (), {f"bytes[4:5]": "a key that means nothing", f"bytes[8:{len(_filled)}]": "the value of a key that means nothing"}, bytes=_filled)
-manifest.valid("kind-64", "decode", "H-004", "a kind that is ignored", ["Grease"], {"bytes[3:4]": "any kind from 64 on is ignored"}, bytes=item({0: 64}))
+manifest.valid(
+    "largest",
+    "decode",
+    "C-010 C-022",
+    "2,048 bytes, most of them ignored",
+    (),
+    {
+        "bytes[4:5]": "a key that means nothing",
+        f"bytes[8:{len(_filled)}]": "the value of a key that means nothing",
+    },
+    bytes=_filled,
+)
+manifest.valid(
+    "kind-64",
+    "decode",
+    "H-004",
+    "a kind that is ignored",
+    ["Grease"],
+    {"bytes[3:4]": "any kind from 64 on is ignored"},
+    bytes=item({0: 64}),
+)
 
 fetch = family("fetch", "channel 1 in sessions in fetch mode", "chapter 4b.9")
 kinds(
@@ -225,7 +359,10 @@ kinds(
     "H-033",
     {0: 4, 1: ROOT, 2: 8192},
     {},
-    (("swarm-33", 1, ROOT + b"\0", "a swarm id of 33 bytes"), ("offset-21-bits", 2, 2**20, "an offset of 21 bits")),
+    (
+        ("swarm-33", 1, ROOT + b"\0", "a swarm id of 33 bytes"),
+        ("offset-21-bits", 2, 2**20, "an offset of 21 bits"),
+    ),
 )
 kinds(
     fetch,
@@ -242,12 +379,45 @@ kinds(
         ("signature-63", 4, bytes(63), "a signature of 63 bytes"),
     ),
 )
-fetch.valid("piece-largest", "decode", "H-030", bytes=item({0: 5, 1: 0, 2: 2**20, 3: bytes(8192), 4: pattern(64)}))
-fetch.invalid("piece-beyond-total", "decode", "E_SCHEMA", "H-031", "the piece ends behind its total", ["Range"], bytes=item({0: 5, 1: 1, 2: 10, 3: b"a manifest"}))
-fetch.invalid("piece-signature-later", "decode", "E_SCHEMA", "H-031", "a signature with a later piece", ["Range"], bytes=item({0: 5, 1: 8192, 2: 8193, 3: b"m", 4: pattern(64)}))
-kinds(fetch, "refuse", "H-034", {0: 3, 1: 0x30, 2: "", 3: "not served here"}, {}, (("reason-65", 3, "a" * 65, "a reason of 65 bytes"),))
+fetch.valid(
+    "piece-largest", "decode", "H-030", bytes=item({0: 5, 1: 0, 2: 2**20, 3: bytes(8192), 4: pattern(64)})
+)
+fetch.invalid(
+    "piece-beyond-total",
+    "decode",
+    "E_SCHEMA",
+    "H-031",
+    "the piece ends behind its total",
+    ["Range"],
+    bytes=item({0: 5, 1: 1, 2: 10, 3: b"a manifest"}),
+)
+fetch.invalid(
+    "piece-signature-later",
+    "decode",
+    "E_SCHEMA",
+    "H-031",
+    "a signature with a later piece",
+    ["Range"],
+    bytes=item({0: 5, 1: 8192, 2: 8193, 3: b"m", 4: pattern(64)}),
+)
+kinds(
+    fetch,
+    "refuse",
+    "H-034",
+    {0: 3, 1: 0x30, 2: "", 3: "not served here"},
+    {},
+    (("reason-65", 3, "a" * 65, "a reason of 65 bytes"),),
+)
 strangers(fetch, "H-004", 1)
-fetch.invalid("too-big", "decode", "E_TOO_BIG", "C-010", "one byte more than 8,320", ["Size"], bytes=filled({0: 5, 1: 0, 2: 10, 3: b"a manifest"}, 8321))
+fetch.invalid(
+    "too-big",
+    "decode",
+    "E_TOO_BIG",
+    "C-010",
+    "one byte more than 8,320",
+    ["Size"],
+    bytes=filled({0: 5, 1: 0, 2: 10, 3: b"a manifest"}, 8321),
+)
 
 membership = family("membership", "channel 2, peer records", "chapter 10.6")
 kinds(
@@ -267,7 +437,15 @@ kinds(
 )
 membership.valid("records-largest", "decode", "M-019", bytes=item({0: 1, 1: [bytes(512)] * 8}))
 strangers(membership, "M-019", 2)
-membership.valid("kind-64", "decode", "M-019", "a kind that is ignored", ["Grease"], {"bytes[3:4]": "any kind from 64 on is ignored"}, bytes=item({0: 64}))
+membership.valid(
+    "kind-64",
+    "decode",
+    "M-019",
+    "a kind that is ignored",
+    ["Grease"],
+    {"bytes[3:4]": "any kind from 64 on is ignored"},
+    bytes=item({0: 64}),
+)
 
 gossip = family("gossip", "channel 3, proofs of equivocation", "chapter 11.6")
 kinds(
@@ -283,7 +461,15 @@ kinds(
     ),
 )
 strangers(gossip, "G-006", 1)
-gossip.valid("kind-64", "decode", "G-006", "a kind that is ignored", ["Grease"], {"bytes[3:4]": "any kind from 64 on is ignored"}, bytes=item({0: 64}))
+gossip.valid(
+    "kind-64",
+    "decode",
+    "G-006",
+    "a kind that is ignored",
+    ["Grease"],
+    {"bytes[3:4]": "any kind from 64 on is ignored"},
+    bytes=item({0: 64}),
+)
 
 fingerprint = family("fingerprint", "channel 4, fingerprints", "chapter 12.3")
 kinds(
@@ -321,10 +507,27 @@ kinds(
     (("nonce-empty", 1, b"", "a nonce without bytes"), ("code-17-bits", 2, 2**16, "a code of 17 bits")),
 )
 strangers(fingerprint, "N-001", 4)
-fingerprint.valid("kind-64", "decode", "N-001", "a kind that is ignored", ["Grease"], {"bytes[3:4]": "any kind from 64 on is ignored"}, bytes=item({0: 64}))
+fingerprint.valid(
+    "kind-64",
+    "decode",
+    "N-001",
+    "a kind that is ignored",
+    ["Grease"],
+    {"bytes[3:4]": "any kind from 64 on is ignored"},
+    bytes=item({0: 64}),
+)
 
 exchange = family("exchange", "channel 6, two-sided exchanges", "chapter 11b.3")
-OFFER: dict[int, object] = {0: 1, 1: NAME, 3: ROOT, 4: 6556, 5: 2**32 // 3, 6: 1, 7: 1, 8: {1: 2, 5: [True, "x", b"y", -1]}}
+OFFER: dict[int, object] = {
+    0: 1,
+    1: NAME,
+    3: ROOT,
+    4: 6556,
+    5: 2**32 // 3,
+    6: 1,
+    7: 1,
+    8: {1: 2, 5: [True, "x", b"y", -1]},
+}
 kinds(
     exchange,
     "offer",
@@ -346,19 +549,49 @@ kinds(
         ("metadata-array", 8, [], "metadata that is an array"),
     ),
 )
-for _slug, _lateness, _weight in (("0", 0, 2**32), ("1", 1, 2**32 // 3), ("2", 2, 2**32 // 5), ("64", 64, 2**32 // 129)):
-    exchange.valid(f"offer-weight-of-lateness-{_slug}", "decode", "B-005", "the most that this lateness allows", bytes=item({**OFFER, 5: _weight, 6: _lateness}))
-    exchange.invalid(f"offer-weight-above-lateness-{_slug}", "decode", "E_SCHEMA", "B-005", "one more than this lateness allows", ["Range"], bytes=item({**OFFER, 5: _weight + 1, 6: _lateness}))
+for _slug, _lateness, _weight in (
+    ("0", 0, 2**32),
+    ("1", 1, 2**32 // 3),
+    ("2", 2, 2**32 // 5),
+    ("64", 64, 2**32 // 129),
+):
+    exchange.valid(
+        f"offer-weight-of-lateness-{_slug}",
+        "decode",
+        "B-005",
+        "the most that this lateness allows",
+        bytes=item({**OFFER, 5: _weight, 6: _lateness}),
+    )
+    exchange.invalid(
+        f"offer-weight-above-lateness-{_slug}",
+        "decode",
+        "E_SCHEMA",
+        "B-005",
+        "one more than this lateness allows",
+        ["Range"],
+        bytes=item({**OFFER, 5: _weight + 1, 6: _lateness}),
+    )
 kinds(
     exchange,
     "accept",
     "B-001",
     {0: 2, 1: NAME, 2: ANSWER, 3: ROOT, 4: 6556, 8: {}},
     {},
-    (("answer-17", 2, ANSWER + b"\0", "an answer of 17 bytes"), ("size-zero", 4, 0, "an object of 0 bytes"), ("metadata-text", 8, "m", "metadata that is text")),
+    (
+        ("answer-17", 2, ANSWER + b"\0", "an answer of 17 bytes"),
+        ("size-zero", 4, 0, "an object of 0 bytes"),
+        ("metadata-text", 8, "m", "metadata that is text"),
+    ),
 )
 for _kind, _name in ((3, "ready"), (4, "ask"), (5, "commit"), (7, "ack")):
-    kinds(exchange, _name, "B-001", {0: _kind, 1: NAME, 2: ANSWER}, {}, (("answer-15", 2, ANSWER[:15], "an answer of 15 bytes"),))
+    kinds(
+        exchange,
+        _name,
+        "B-001",
+        {0: _kind, 1: NAME, 2: ANSWER},
+        {},
+        (("answer-15", 2, ANSWER[:15], "an answer of 15 bytes"),),
+    )
 kinds(
     exchange,
     "abort",
@@ -368,11 +601,33 @@ kinds(
     (("answer-15", 2, ANSWER[:15], "an answer of 15 bytes"), ("code-17-bits", 9, 2**16, "a code of 17 bits")),
 )
 strangers(exchange, "B-002", 8)
-exchange.valid("kind-64", "decode", "B-002", "a kind that is ignored", ["Grease"], {"bytes[3:4]": "any kind from 64 on is ignored"}, bytes=item({0: 64}))
+exchange.valid(
+    "kind-64",
+    "decode",
+    "B-002",
+    "a kind that is ignored",
+    ["Grease"],
+    {"bytes[3:4]": "any kind from 64 on is ignored"},
+    bytes=item({0: 64}),
+)
 
 session = family("session", "channel 5, new secrets", "chapter 5a.7")
-kinds(session, "offer-x25519", "K-031", {0: 1, 1: 2, 2: ROOT}, {}, (("value-text", 2, "a" * 32, "a value that is text"),))
-kinds(session, "reply-x25519", "K-031", {0: 2, 1: 2, 2: ROOT}, {}, (("value-text", 2, "a" * 32, "a value that is text"),))
+kinds(
+    session,
+    "offer-x25519",
+    "K-031",
+    {0: 1, 1: 2, 2: ROOT},
+    {},
+    (("value-text", 2, "a" * 32, "a value that is text"),),
+)
+kinds(
+    session,
+    "reply-x25519",
+    "K-031",
+    {0: 2, 1: 2, 2: ROOT},
+    {},
+    (("value-text", 2, "a" * 32, "a value that is text"),),
+)
 session.valid("offer-ml-kem", "decode", "K-031", bytes=item({0: 1, 1: 1, 2: pattern(1184)}))
 session.valid("reply-ml-kem", "decode", "K-031", bytes=item({0: 2, 1: 1, 2: pattern(1088)}))
 for _slug, _why, _value in (
@@ -383,12 +638,15 @@ for _slug, _why, _value in (
 ):
     session.invalid(_slug, "decode", "E_FRAME_CONTEXT", "K-031", _why, ["Method"], bytes=item(_value))
 strangers(session, "K-030", 3)
-session.invalid("kind-64", "decode", "E_SCHEMA", "K-030", "here no kind is ignored", ["UnknownKind"], bytes=item({0: 64}))
+session.invalid(
+    "kind-64", "decode", "E_SCHEMA", "K-030", "here no kind is ignored", ["UnknownKind"], bytes=item({0: 64})
+)
 
 payload = Family(
     "handshake-payload",
     "The payload of handshake messages 2 and 3 (chapter 5.5).",
-    "Decode `bytes` as a payload of at most 1,024 bytes. Compare the map of the keys that this edition knows and its bytes. The peer id and "
+    "Decode `bytes` as a payload of at most 1,024 bytes. Compare the map of the keys that this edition "
+    "knows and its bytes. The peer id and "
     "the signature are not checked here.",
 )
 
@@ -404,15 +662,48 @@ PARAMETERS: dict[int, object] = {0: 60000, 1: 65507, 2: 25, 3: 0}
 PAYLOAD: dict[int, Any] = {0: pattern(32), 1: pattern(64), 2: PARAMETERS, 5: pattern(8)}
 OPTIONAL: dict[int, object] = {3: b"a record", 4: bytes.fromhex("c00002011b59")}
 payload.valid("least", "decode", "S-020 S-027", bytes=item(PAYLOAD))
-payload.valid("all", "decode", "S-020 S-027", bytes=item({**PAYLOAD, **OPTIONAL, 2: {**PARAMETERS, 4: pattern(16)}}))
-payload.valid("without-post-quantum", "decode", "S-028", "parameters without keys 3 and 4 are read, as if key 3 were 0", bytes=item({**PAYLOAD, 2: {0: 60000, 1: 65507, 2: 25, 3: 0}}))
-payload.valid("ipv6", "decode", "C-040", bytes=item({**PAYLOAD, 4: bytes.fromhex("20010db80000000000000000000000011b59")}))
-payload.valid("least-parameters", "decode", "S-020", bytes=item({**PAYLOAD, 2: {0: 1000, 1: 1200, 2: 0, 3: 0}}))
-payload.valid("largest-parameters", "decode", "S-020", bytes=item({**PAYLOAD, 2: {0: 600000, 1: 65507, 2: 1000, 3: 2}}))
+payload.valid(
+    "all", "decode", "S-020 S-027", bytes=item({**PAYLOAD, **OPTIONAL, 2: {**PARAMETERS, 4: pattern(16)}})
+)
+payload.valid(
+    "without-post-quantum",
+    "decode",
+    "S-028",
+    "parameters without keys 3 and 4 are read, as if key 3 were 0",
+    bytes=item({**PAYLOAD, 2: {0: 60000, 1: 65507, 2: 25, 3: 0}}),
+)
+payload.valid(
+    "ipv6",
+    "decode",
+    "C-040",
+    bytes=item({**PAYLOAD, 4: bytes.fromhex("20010db80000000000000000000000011b59")}),
+)
+payload.valid(
+    "least-parameters", "decode", "S-020", bytes=item({**PAYLOAD, 2: {0: 1000, 1: 1200, 2: 0, 3: 0}})
+)
+payload.valid(
+    "largest-parameters", "decode", "S-020", bytes=item({**PAYLOAD, 2: {0: 600000, 1: 65507, 2: 1000, 3: 2}})
+)
 _greased = item({**PAYLOAD, GREASE_KEY: 7})
-payload.valid("grease", "decode", "C-022", "", ["Grease"], {f"bytes[{len(_greased) - 2}:{len(_greased)}]": "a key that means nothing, and its value"}, bytes=_greased)
+payload.valid(
+    "grease",
+    "decode",
+    "C-022",
+    "",
+    ["Grease"],
+    {f"bytes[{len(_greased) - 2}:{len(_greased)}]": "a key that means nothing, and its value"},
+    bytes=_greased,
+)
 for _key in PAYLOAD:
-    payload.invalid(f"without-{_key}", "decode", "E_SCHEMA", "C-020 S-020", f"key {_key} is missing", ["Missing"], bytes=item({k: v for k, v in PAYLOAD.items() if k != _key}))
+    payload.invalid(
+        f"without-{_key}",
+        "decode",
+        "E_SCHEMA",
+        "C-020 S-020",
+        f"key {_key} is missing",
+        ["Missing"],
+        bytes=item({k: v for k, v in PAYLOAD.items() if k != _key}),
+    )
 for _slug, _rules, _why, _key, _value in (
     ("peer-31", "C-020", "a peer id of 31 bytes", 0, bytes(31)),
     ("signature-63", "C-020", "a signature of 63 bytes", 1, bytes(63)),
@@ -437,7 +728,17 @@ for _slug, _why, _value in (
     ("delay-1001", "a delay of 1,001 ms", {2: 1001}),
     ("post-quantum-3", "a post-quantum exchange of 3", {3: 3}),
 ):
-    payload.invalid(_slug, "decode", "E_HS_PARAMS", "S-020", _why, ["Range"], bytes=item({**PAYLOAD, 2: {**PARAMETERS, **_value}}))
-payload.invalid("too-big", "decode", "E_TOO_BIG", "S-024", "1,025 bytes", ["Size"], bytes=filled(PAYLOAD, 1025))
+    payload.invalid(
+        _slug,
+        "decode",
+        "E_HS_PARAMS",
+        "S-020",
+        _why,
+        ["Range"],
+        bytes=item({**PAYLOAD, 2: {**PARAMETERS, **_value}}),
+    )
+payload.invalid(
+    "too-big", "decode", "E_TOO_BIG", "S-024", "1,025 bytes", ["Size"], bytes=filled(PAYLOAD, 1025)
+)
 
 FAMILIES = (payload, manifest, fetch, session, objects, membership, gossip, exchange, fingerprint)

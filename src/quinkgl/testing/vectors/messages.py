@@ -35,9 +35,7 @@ _CODECS: dict[str, tuple[Callable[[bytes], Json], Callable[[Json], bytes]]] = {
 }
 
 
-def _register(
-    channel: str, decode: Callable[[bytes], Json], encode: Callable[[Json], bytes]
-) -> None:
+def _register(channel: str, decode: Callable[[bytes], Json], encode: Callable[[Json], bytes]) -> None:
     def run(given: Fields) -> tuple[Fields, Fields]:
         message = decode(bytes.fromhex(given["bytes"]))
         if message is None:
@@ -59,4 +57,7 @@ def payload(given: Fields) -> tuple[Fields, Fields]:
     written = session.encode_handshake_payload(
         session.decode_handshake_payload_untrusted(bytes.fromhex(given["bytes"]))
     )
-    return {}, {"value": shown(decode_untrusted(written, max_bytes=_UNBOUNDED, where="vector")), "bytes": written}
+    return {}, {
+        "value": shown(decode_untrusted(written, max_bytes=_UNBOUNDED, where="vector")),
+        "bytes": written,
+    }
