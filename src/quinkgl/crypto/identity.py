@@ -13,6 +13,8 @@ signature made for one purpose is worthless for every other.
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterator, Sized
+from contextlib import contextmanager
 from string import hexdigits
 from typing import TypeAlias
 
@@ -86,10 +88,38 @@ def verify_bytes_untrusted(
     not verify, S not below the group's order included.
     """
     check_peer_id_untrusted(peer_id)
+    if _verified is not None:
+        known = bytes(peer_id), bytes(signed), bytes(signature)
+        if known in _verified:
+            return
     try:
         Ed25519PublicKey.from_public_bytes(peer_id).verify(signature, signed)
     except InvalidSignature:
         raise _refused("a signature that does not verify", "I-005", code, peer_id) from None
+    if _verified is not None:
+        if len(_verified) >= _MOST_VERIFIED:
+            _verified.clear()
+        _verified[known] = None
+
+
+_verified: dict[tuple[bytes, bytes, bytes], None] | None = None
+"""Signatures that were found good, while they are remembered."""
+_MOST_VERIFIED = 1 << 16
+
+
+@contextmanager
+def signatures_remembered() -> Iterator[Sized]:
+    """Within this, a signature that was found good once is not computed again; gives what is remembered.
+
+    For simulations: the members of a swarm that run in one process would all verify the same records. A node
+    has no use for it.
+    """
+    global _verified  # noqa: PLW0603 - all members in the process share it, that is what it is for
+    before, _verified = _verified, {}
+    try:
+        yield _verified
+    finally:
+        _verified = before
 
 
 def verify_untrusted(

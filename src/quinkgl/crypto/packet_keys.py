@@ -8,6 +8,7 @@ Packet numbers never repeat within a session, so nonces never repeat under a key
 from __future__ import annotations
 
 from struct import Struct
+from typing import Any, ClassVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -34,9 +35,12 @@ class PacketKeys:
 
     __slots__ = ("aead", "key")
 
+    cipher: ClassVar[Any] = AESGCM
+    """What ``aead`` is made of; a simulation may put another one here (``null_cipher``)."""
+
     def __init__(self, key: bytes) -> None:
         self.key = key
-        self.aead = AESGCM(key)
+        self.aead: AESGCM = self.cipher(key)
 
     def seal(self, packet_number: int, header: bytes, plaintext: bytes | bytearray | memoryview) -> bytes:
         """Return the ciphertext and its 16-byte tag; ``header`` is authenticated, not encrypted."""
@@ -62,4 +66,4 @@ class PacketKeys:
         ``domain`` names a label of ``spec/registries/domains.toml``.
         """
         root = hkdf_extract(self.key, secret + handshake_hash)
-        return PacketKeys(hkdf_expand(root, domain_label(domain)))
+        return type(self)(hkdf_expand(root, domain_label(domain)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from enum import Enum
+from functools import lru_cache
 
 from quinkgl.wire.addresses import Address
 
@@ -42,7 +43,12 @@ _SCOPES = tuple(
 
 def scope_of(address: Address) -> Scope:
     """Return the scope of an address that ``wire.addresses`` decoded or parsed."""
-    ip = ipaddress.ip_address(address[0])
+    return _scope_of_host(address[0])
+
+
+@lru_cache(maxsize=1024)
+def _scope_of_host(host: str) -> Scope:
+    ip = ipaddress.ip_address(host)
     for network, scope in _SCOPES:
         if ip.version == network.version and ip in network:
             return scope

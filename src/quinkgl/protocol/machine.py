@@ -71,6 +71,11 @@ class PeerMachine(Machine[EventT]):
         self._advance(now)
         return self._outbox.popleft() if self._outbox else None
 
+    @property
+    def has_output(self) -> bool:
+        """Whether there is an event or a message to take."""
+        return bool(self._events or self._outbox)
+
     def deadline(self) -> float | None:
         """When to call ``handle_timer``; at once while there is an event or a message to take."""
         return self._now if self._events or self._outbox else self._timeout_at

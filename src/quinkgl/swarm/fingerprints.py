@@ -63,10 +63,16 @@ class Fingerprints:
         """The exchange with each peer."""
         return list(self._exchanges.values())
 
+    def waiting(self) -> list[FingerprintExchange]:
+        """The exchanges that wait for an answer: the others are never due."""
+        return [exchange for exchange in self._exchanges.values() if exchange.is_waiting]
+
     def drain(self, now: float) -> bool:
         """Carry out what the exchanges have ready; whether there was anything."""
         busy = False
         for peer, exchange in self._exchanges.items():
+            if not exchange.has_output:
+                continue
             while (message := exchange.next_message(now)) is not None:
                 busy = True
                 if not self._endpoint.send_message(peer, Channel.FINGERPRINT, message, now=now):

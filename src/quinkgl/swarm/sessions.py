@@ -86,6 +86,10 @@ class Sessions:
         """The manifest handshake of each session."""
         return [neighbour.handshake for neighbour in self._neighbours.values()]
 
+    def unfinished(self) -> list[ManifestHandshake]:
+        """The manifest handshakes that still wait for something: an agreed one never does."""
+        return [neighbour.handshake for neighbour in self._neighbours.values() if not neighbour.connected]
+
     def note_round(self, peer: bytes, round: int) -> None:
         """An update of this round was taken from ``peer``."""
         neighbour = self._neighbours.get(peer)
@@ -148,10 +152,10 @@ class Sessions:
 
     def drain(self, now: float) -> bool:
         """Carry out what the handshakes have ready; whether there was anything."""
-        busy = False
-        for peer, neighbour in list(self._neighbours.items()):
-            busy = self._drain_handshake(peer, neighbour, now) or busy
-        return busy
+        ready = [each for each in self._neighbours.items() if each[1].handshake.has_output]
+        for peer, neighbour in ready:
+            self._drain_handshake(peer, neighbour, now)
+        return bool(ready)
 
     def _on_lost_early(self, neighbour: Neighbour, event: ConnectionLost, now: float) -> None:
         """A session ended before the manifest was agreed, so nobody has heard of its peer yet."""

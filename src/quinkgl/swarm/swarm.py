@@ -62,7 +62,7 @@ class Swarm(ExchangeCommands):
     ``manifest`` is what all members hold byte for byte, ``capabilities`` describe the model that this node
     really runs, ``addresses`` are where others can reach it. ``state`` is what an earlier run's :meth:`state`
     returned. ``rng`` is the system's generator unless given; a seeded one needs
-    ``insecure_deterministic_keys`` and is for simulation.
+    ``insecure_deterministic_keys`` and is for simulation, where ``insecure_null_cipher`` may come on top.
 
     Raises ManifestError when the capabilities are not those of the manifest.
     """
@@ -79,6 +79,7 @@ class Swarm(ExchangeCommands):
         state: Mapping[str, Any] | None = None,
         rng: random.Random | None = None,
         insecure_deterministic_keys: bool = False,
+        insecure_null_cipher: bool = False,
         now: float,
         unix_now: float,
     ) -> None:
@@ -104,6 +105,7 @@ class Swarm(ExchangeCommands):
             now=now,
             config=self._config.endpoint,
             insecure_deterministic_keys=insecure_deterministic_keys,
+            insecure_null_cipher=insecure_null_cipher,
         )
         self._membership = Membership(identity, keys, rng=self._rng, now=now, unix_now=unix_now)
         self._gossip = Gossip(
@@ -513,14 +515,15 @@ class Swarm(ExchangeCommands):
         return now
 
     def _machines(self) -> list[Any]:
+        """Return the machines that may have a deadline; what :meth:`_settle` drains is dry already."""
         if self._closing:
             return [self._endpoint]
         return [
             self._endpoint,
             *self._swarm_machines(),
-            *self._sessions.handshakes(),
+            *self._sessions.unfinished(),
             *self._fetchers.machines(),
-            *self._fingerprints.machines(),
+            *self._fingerprints.waiting(),
         ]
 
     def _swarm_machines(self) -> tuple[Membership, Gossip, Exchanges]:

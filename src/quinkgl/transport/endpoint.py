@@ -80,26 +80,35 @@ class Endpoint(Exclusive):
         now: float,
         config: EndpointConfig | None = None,
         insecure_deterministic_keys: bool = False,
+        insecure_null_cipher: bool = False,
     ) -> None:
         """Make an endpoint.
 
         ``keys`` are those that it connects with unless told otherwise. It answers whoever holds these or
         one of ``also_keys``: further swarms, or further modes of one; the events tell which fitted.
 
-        LocalProtocolError when ``rng`` is seeded without ``insecure_deterministic_keys``, and when
-        post-quantum keys are required and the cryptographic library has none.
+        LocalProtocolError when ``rng`` is seeded without ``insecure_deterministic_keys``, when
+        ``insecure_null_cipher`` is asked for without both, and when post-quantum keys are required and the
+        cryptographic library has none.
         """
         self.stats = EndpointStats()
         self._config = config if config is not None else EndpointConfig()
         self._rng = rng
-        source = key_source(rng, insecure_deterministic_keys=insecure_deterministic_keys)
+        source = key_source(
+            rng,
+            insecure_deterministic_keys=insecure_deterministic_keys,
+            insecure_null_cipher=insecure_null_cipher,
+        )
         self._source = source
         static = source.x25519()
         self._keys = (keys, *also_keys)
         parameters = replace(self._config.parameters, pq=_post_quantum(self._config.post_quantum))
         self._post_quantum = parameters.pq != PostQuantum.NO
         tokens_key = reset_key(identity, keys.swarm_id)
-        parties = tuple(LocalParty(identity, each, static, parameters, tokens_key) for each in self._keys)
+        parties = tuple(
+            LocalParty(identity, each, static, parameters, tokens_key, source.packet_keys)
+            for each in self._keys
+        )
         self._handshakes = Handshakes(parties, source, self._config, rng, self.stats, now)
         self._now = now
         self._closing = False

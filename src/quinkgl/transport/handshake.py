@@ -69,6 +69,8 @@ class LocalParty:
     parameters: TransportParameters
     reset_key: bytes = b""
     """What tokens of stateless resets are made with; without it the handshake gives none."""
+    packet_keys: type[PacketKeys] = PacketKeys
+    """What protects the packets of its sessions."""
     static_public: bytes = field(init=False)
     """The X25519 static public key of this process."""
 
@@ -256,8 +258,8 @@ def _session(
     receive: bytes,
 ) -> Session:
     return Session(
-        send_keys=PacketKeys(send),
-        receive_keys=PacketKeys(receive),
+        send_keys=party.packet_keys(send),
+        receive_keys=party.packet_keys(receive),
         handshake_hash=state.handshake_hash,
         peer_id=payload.peer_id,
         remote_static=state.remote_static or b"",

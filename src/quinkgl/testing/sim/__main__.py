@@ -14,6 +14,7 @@ from pathlib import Path
 
 from quinkgl.testing.sim.adversary import MISBEHAVIOURS
 from quinkgl.testing.sim.plan import Plan, Wishes, draw_plan
+from quinkgl.testing.sim.scenarios import SCENARIOS
 from quinkgl.testing.sim.world import Outcome, World
 
 
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
             file = stack.enter_context(Path(options.trace).open("w", encoding="utf-8"))
         started = time.process_time()
         world = World(plan, trace_file=file)
-        outcome = world.run()
+        outcome = world.run() if options.scenario is None else SCENARIOS[options.scenario].run(world)
         seconds = time.process_time() - started
     _tell(plan, outcome, seconds)
     return 1 if outcome.failure else 0
@@ -36,7 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m quinkgl.testing.sim", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="what everything is drawn from")
-    parser.add_argument("--peers", type=int, default=30, help="nodes, those that misbehave included")
+    parser.add_argument(
+        "--peers", type=int, help="nodes, those that misbehave included: 30, or what the scenario has"
+    )
+    parser.add_argument("--scenario", choices=list(SCENARIOS), help="a world that is not drawn")
     parser.add_argument("--misbehaving", type=float, default=0.2, help="share of nodes that misbehave")
     parser.add_argument(
         "--only", action="append", default=[], choices=list(MISBEHAVIOURS), help="draw from these alone"
@@ -52,8 +56,10 @@ def _parser() -> argparse.ArgumentParser:
 def _plan(options: argparse.Namespace) -> Plan:
     if options.plan is not None:
         return Plan.from_dict(json.loads(Path(options.plan).read_text(encoding="utf-8")))
+    if options.scenario is not None:
+        return SCENARIOS[options.scenario].plan(options.seed, options.peers, options.cipher == "null")
     wishes = Wishes(
-        peers=options.peers,
+        peers=30 if options.peers is None else options.peers,
         misbehaving=options.misbehaving,
         names=tuple(options.only),
         safety_s=options.until,

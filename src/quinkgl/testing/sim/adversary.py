@@ -196,6 +196,7 @@ class Seat(Host):
             "config": self.config.endpoint,
             "now": self.now,
             "insecure_deterministic_keys": True,
+            "insecure_null_cipher": self.world.plan.null_cipher,
             **more,
         }
         return Endpoint(**arguments)

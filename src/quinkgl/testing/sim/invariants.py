@@ -105,6 +105,8 @@ class Watch:
                 if other in life.connected:
                     raise InvariantError(f"node {peer.index} connected twice to {other.hex()}")
                 life.connected[other] = None
+                if life.missed.pop((other, life.newest), True) is None:
+                    life.owed[other, life.newest] = None
             case PeerDisconnected(other):
                 if other not in life.connected:
                     raise InvariantError(f"node {peer.index} lost {other.hex()}, whom it never had")
@@ -148,10 +150,9 @@ class Watch:
             raise InvariantError(f"node {peer.index} got another body than node {author.index} published")
 
     def _on_answer(self, peer: Peer, life: _Life, other: bytes, root: bytes) -> None:
-        owed = life.owed if (other, root) in life.owed else life.missed
-        if (other, root) not in owed:
+        if (other, root) not in life.owed:
             raise InvariantError(f"node {peer.index} was told twice, or for nothing, of {root.hex()}")
-        del owed[other, root]
+        del life.owed[other, root]
 
     def _on_delivered(self, peer: Peer, other: bytes, root: bytes) -> None:
         self.delivered += 1
@@ -165,6 +166,11 @@ class Watch:
             raise InvariantError(
                 f"node {peer.index} convicted node {convict.index}, which is honest, for round {event.round}"
             )
+
+    @property
+    def owed(self) -> int:
+        """How many updates are on their way, by what their authors know."""
+        return sum(len(life.owed) for life in self._lives.values())
 
     # What hosts send
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _MAINTAIN_S = 4.0
 """How often the sessions with the picked peers are looked after."""
+_WAIT_S = 0.5
+"""How often a peer looks whether it has company enough to begin."""
 
 
 class Peer:
@@ -106,6 +108,10 @@ class Peer:
         swarm = self.swarm
         if life != self.life or swarm is None or self.left:
             return
+        plan = self.world.plan
+        if plan.least_sessions and len(swarm.peers()) < plan.least_sessions:
+            self.world.scheduler.after(_WAIT_S, self._end_round, life)
+            return
         if self._came:
             self.productive.append(self.world.scheduler.now)
         self._came = 0
@@ -115,9 +121,8 @@ class Peer:
         self._publish(swarm, now)
         self.disk = {"swarm": swarm.state(), "round": self.round}
         self.host.settle(now)
-        self.world.scheduler.after(
-            self.world.plan.round_s * between(self._rng, 0.9, 1.1), self._end_round, life
-        )
+        if plan.rounds is None or self.round < plan.rounds:
+            self.world.scheduler.after(plan.round_s * between(self._rng, 0.9, 1.1), self._end_round, life)
 
     def _publish(self, swarm: Swarm, now: float) -> None:
         plan = self.world.plan

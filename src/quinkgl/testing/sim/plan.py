@@ -92,6 +92,10 @@ class Plan:
     fan_out: int = 3
     update_bytes: int = 3000
     target_peers: int = 6
+    least_sessions: int = 0
+    """A peer begins with its rounds when it has so many sessions."""
+    rounds: int | None = None
+    """How many rounds a peer goes through, None for no end."""
     exchanges: bool = False
     """Whether honest peers also exchange numbers two-sidedly; nobody then loses its disk."""
     post_quantum: bool = False

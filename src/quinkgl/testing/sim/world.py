@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import IO, Any
 
-from quinkgl.crypto.identity import Identity
+from quinkgl.crypto.identity import Identity, signatures_remembered
 from quinkgl.crypto.psk import derive_member_keys
 from quinkgl.swarm import Capabilities, Swarm, SwarmConfig
 from quinkgl.testing.sim import adversary
@@ -82,6 +83,9 @@ class World:
         self.honest_by_id: dict[bytes, Peer] = {}
         self.healed = False
         self.failure = ""
+        self.cause: Exception | None = None
+        """What was raised, with its traceback."""
+        self.live_after_s: float | None = None
         self._identities = [
             Identity.from_seed(stream(plan.seed, "identity", index).randbytes(32))
             for index in range(len(plan.nodes))
@@ -99,15 +103,23 @@ class World:
 
     def run(self) -> Outcome:
         """Let everything happen: the safety phase, the heal, and what must follow."""
-        live_after_s = None
+        self.guard(self._run)
+        return self.outcome()
+
+    def guard(self, run: Callable[[], None]) -> None:
+        """Let ``run`` do something with the world, and keep what it raises as the failure."""
+        shared = signatures_remembered() if self.plan.null_cipher else nullcontext()
         try:
-            self.scheduler.run(self.plan.heal_at_s)
-            self.heal()
-            live_after_s = self._await_liveness()
+            with shared:
+                run()
         except Exception as error:  # noqa: BLE001 - whatever a machine raises is the finding
-            self.failure = self.failure or f"{type(error).__name__}: {error}"
-            self.cause: Exception | None = error
-        return self.outcome(live_after_s)
+            self.failure = f"{type(error).__name__}: {error}"
+            self.cause = error
+
+    def _run(self) -> None:
+        self.scheduler.run(self.plan.heal_at_s)
+        self.heal()
+        self._await_liveness()
 
     def run_until(self, when: float, until: Callable[[], bool] | None = None, step_s: float = 0.25) -> bool:
         """Let things happen until ``until`` holds, looked at every ``step_s``, or to ``when``."""
@@ -131,7 +143,7 @@ class World:
             if not self.plan.nodes[index].leaves:
                 peer.start()
 
-    def _await_liveness(self) -> float:
+    def _await_liveness(self) -> None:
         healed_at = self.scheduler.now
         done = self.run_until(healed_at + LIVENESS_S, self.liveness.is_reached, _LIVENESS_STEP_S)
         for peer in self.peers.values():
@@ -140,9 +152,9 @@ class World:
                 self.watch.check_memory(peer.swarm, peer.index)
         if not done:
             raise InvariantError(f"not live {LIVENESS_S:.0f} s after the heal: {self.liveness.missing()}")
-        return self.scheduler.now - healed_at
+        self.live_after_s = self.scheduler.now - healed_at
 
-    def outcome(self, live_after_s: float | None = None) -> Outcome:
+    def outcome(self) -> Outcome:
         """Return what the run came to so far."""
         return Outcome(
             seed=self.plan.seed,
@@ -154,7 +166,7 @@ class World:
             received=sum(peer.updates_received for peer in self.peers.values()),
             delivered=self.watch.delivered,
             sessions=sum(len(peer.swarm.peers()) for peer in self.peers.values() if peer.swarm is not None),
-            live_after_s=live_after_s,
+            live_after_s=self.live_after_s,
             failure=self.failure,
             trace_hash=self.trace.digest,
         )
@@ -217,6 +229,7 @@ class World:
             "state": state,
             "rng": rng,
             "insecure_deterministic_keys": True,
+            "insecure_null_cipher": self.plan.null_cipher,
             "now": host.now,
             "unix_now": host.unix_now,
             **more,
