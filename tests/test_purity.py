@@ -96,6 +96,7 @@ def impurities(source: str, *, numpy: bool = False, random: bool = False) -> lis
     return found
 
 
+@pytest.mark.req("W-030")
 @pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_core_module_is_pure(path):
     package = path.relative_to(SOURCE).parts[0]

@@ -55,6 +55,7 @@ def test_the_published_example_eddsa_sig_01():
     assert caught.value.code is ErrorCode.E_SCHEMA
 
 
+@pytest.mark.req("I-010")
 @given(st.binary(max_size=300), st.sampled_from(sorted(SIGNATURE_LABELS)))
 def test_round_trip_in_the_words_of_another_library(payload, domain):
     data = sign1(SIGNER, domain, payload)
@@ -66,6 +67,7 @@ def test_round_trip_in_the_words_of_another_library(payload, domain):
     assert read(data, domain) == payload
 
 
+@pytest.mark.req("I-012")
 def test_every_other_domain_fails():
     data = sign1(SIGNER, "update", b"payload")
     for domain in set(SIGNATURE_LABELS) - {"update"}:
@@ -73,6 +75,7 @@ def test_every_other_domain_fails():
             read(data, domain)
 
 
+@pytest.mark.req("I-012")
 def test_a_plain_signature_is_no_envelope_and_the_other_way_round():
     """What is signed begins with a label there and with an array here, so the two never meet."""
     plain = SIGNER.sign("update", b"payload")
@@ -81,6 +84,7 @@ def test_a_plain_signature_is_no_envelope_and_the_other_way_round():
     assert all(label[0] != 0x84 for label in SIGNATURE_LABELS.values())
 
 
+@pytest.mark.req("I-004", "I-014")
 def test_the_code_of_a_wrong_signature_is_the_callers():
     opened = decode_sign1_untrusted(envelope(), max_bytes=512)
     with pytest.raises(RemoteProtocolError) as caught:
@@ -91,6 +95,7 @@ def test_the_code_of_a_wrong_signature_is_the_callers():
     assert caught.value.code is ErrorCode.E_HS_IDENTITY  # a key that nobody can have, whatever it signed
 
 
+@pytest.mark.req("I-011", "I-013")
 @pytest.mark.parametrize(
     ("data", "code"),
     [
@@ -130,6 +135,7 @@ def test_every_other_form_is_refused(data, code):
     assert "record" in str(caught.value)
 
 
+@pytest.mark.req("I-013")
 def test_the_size_limit_is_exact():
     data = sign1(SIGNER, "update", b"payload")
     assert decode_sign1_untrusted(memoryview(data), max_bytes=len(data)).payload == b"payload"
@@ -138,6 +144,7 @@ def test_the_size_limit_is_exact():
     assert caught.value.code is ErrorCode.E_TOO_BIG
 
 
+@pytest.mark.req("I-008")
 def test_every_damaged_byte_is_noticed():
     data = sign1(SIGNER, "update", b"payload")
     for position in range(len(data)):

@@ -104,6 +104,7 @@ def test_the_subgroup_of_order_8_has_14_encodings():
     assert (P - 1 | 1 << 255).to_bytes(32, "little") in SMALL_ORDER
 
 
+@pytest.mark.req("I-003")
 @pytest.mark.parametrize("key", SMALL_ORDER, ids=bytes.hex)
 def test_every_key_of_small_order_is_refused(key):
     with pytest.raises(RemoteProtocolError) as caught:
@@ -111,6 +112,7 @@ def test_every_key_of_small_order_is_refused(key):
     assert caught.value.code is ErrorCode.E_HS_IDENTITY
 
 
+@pytest.mark.req("I-002")
 @pytest.mark.parametrize("key", NON_CANONICAL, ids=bytes.hex)
 def test_every_key_that_is_not_canonical_is_refused(key):
     with pytest.raises(RemoteProtocolError) as caught:
@@ -118,6 +120,7 @@ def test_every_key_that_is_not_canonical_is_refused(key):
     assert caught.value.code is ErrorCode.E_HS_IDENTITY
 
 
+@pytest.mark.req("I-003", "I-004")
 def test_why_a_small_order_key_must_be_refused():
     """One signature, R the neutral element and S zero, fits every message under the neutral key."""
     neutral = (1).to_bytes(32, "little")
@@ -128,6 +131,7 @@ def test_why_a_small_order_key_must_be_refused():
             verify_bytes_untrusted(neutral, message, signature)
 
 
+@pytest.mark.req("I-001")
 @pytest.mark.parametrize("size", [0, 31, 33, 64])
 def test_a_key_of_another_length_is_refused(size):
     with pytest.raises(RemoteProtocolError) as caught:
@@ -151,6 +155,7 @@ def test_a_canonical_key_off_the_curve_never_verifies():
 # --- signatures ---
 
 
+@pytest.mark.req("I-006")
 def test_rfc_8032_test_1():
     known = Identity.from_seed(
         bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
@@ -162,6 +167,7 @@ def test_rfc_8032_test_1():
     )
 
 
+@pytest.mark.req("I-007")
 @pytest.mark.parametrize("domain", sorted(SIGNATURE_LABELS))
 def test_a_signature_covers_label_zero_message(domain):
     signature = identity().sign(domain, b"message")
@@ -169,6 +175,7 @@ def test_a_signature_covers_label_zero_message(domain):
     verify_untrusted(identity().peer_id, domain, b"message", signature)
 
 
+@pytest.mark.req("I-007")
 def test_a_signature_of_one_domain_is_worthless_in_every_other():
     for made in SIGNATURE_LABELS:
         signature = identity().sign(made, b"message")
@@ -189,6 +196,7 @@ def test_another_message_or_another_key_does_not_verify():
     assert caught.value.code is ErrorCode.E_REC_SIG
 
 
+@pytest.mark.req("I-005")
 def test_s_is_not_malleable():
     """RFC 8032 sections 5.1.7 and 8.4: S + L satisfies the equation and must be refused all the same."""
     signature = identity().sign_bytes(b"message")
@@ -200,6 +208,7 @@ def test_s_is_not_malleable():
     verify_bytes_untrusted(identity().peer_id, b"message", signature)
 
 
+@pytest.mark.req("I-005")
 def test_r_is_not_malleable():
     """R is compared as bytes: a point that differs from it by one of small order is not accepted."""
     signature = identity().sign_bytes(b"message")
@@ -214,6 +223,7 @@ def test_r_is_not_malleable():
             verify_bytes_untrusted(identity().peer_id, b"message", moved + signature[32:])
 
 
+@pytest.mark.req("I-005")
 @pytest.mark.parametrize("size", [0, 1, 32, 63, 65, 128])
 def test_a_signature_of_another_length_does_not_verify(size):
     signature = (identity().sign_bytes(b"message") * 2)[:size]

@@ -10,12 +10,14 @@ from quinkgl.crypto.keys import KeySource, key_source
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
 
 
+@pytest.mark.req("W-031")
 def test_a_seeded_generator_alone_gives_no_keys():
     with pytest.raises(LocalProtocolError, match="insecure_deterministic_keys") as caught:
         key_source(random.Random(1), insecure_deterministic_keys=False)
     assert caught.value.code is ErrorCode.E_USAGE
 
 
+@pytest.mark.req("W-031")
 @pytest.mark.parametrize("flag", [True, False])
 def test_a_system_generator_gives_system_keys_whatever_the_flag(flag):
     source = key_source(random.SystemRandom(), insecure_deterministic_keys=flag)

@@ -64,6 +64,7 @@ def run(writer: HandshakeState, reader: HandshakeState, count: int) -> list[byte
 # --- published vectors ---
 
 
+@pytest.mark.req("S-001")
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["protocol_name"])
 def test_published_vectors(vector):
     pattern = vector["protocol_name"].split("_")[1]
@@ -120,6 +121,7 @@ def independent(
     return connection
 
 
+@pytest.mark.req("P-021", "S-001", "S-002")
 @pytest.mark.parametrize("ours_first", [True, False])
 @pytest.mark.parametrize(
     ("pattern", "psks"), [("XX", ()), ("XXpsk0", PSKS[:1]), ("XXpsk3", PSKS[1:]), (PATTERN, PSKS)]
@@ -164,6 +166,7 @@ def test_both_sides_see_the_same_hash_between_tokens_and_payload():
     assert initiator.turn is responder.turn is Turn.SPLIT
 
 
+@pytest.mark.req("S-005")
 def test_message_sizes():
     initiator, responder = pair()
     sizes = [len(write(initiator, b""))]
@@ -175,6 +178,7 @@ def test_message_sizes():
     assert sizes == [32 + 16, 32 + 48 + 16, 48 + 16]
 
 
+@pytest.mark.req("K-003", "S-001", "S-006")
 def test_other_psk_other_prologue_or_other_pattern_is_not_readable():
     message = write(make(initiator=True), b"hello")
     for changes in (
@@ -187,6 +191,7 @@ def test_other_psk_other_prologue_or_other_pattern_is_not_readable():
         assert caught.value.code is ErrorCode.E_HS_DECRYPT
 
 
+@pytest.mark.req("K-003", "S-001")
 def test_psk3_is_missed_at_the_last_message():
     initiator = make(initiator=True)
     responder = make(initiator=False, psks=(PSKS[0], b"\x33" * 32))
@@ -199,6 +204,7 @@ def test_psk3_is_missed_at_the_last_message():
 # --- a failed message changes nothing ---
 
 
+@pytest.mark.req("K-011", "S-004")
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_every_damaged_bit_is_noticed_and_changes_nothing(index):
     initiator, responder = pair()
@@ -227,6 +233,7 @@ def test_trailing_bytes_belong_to_the_payload_and_are_not_authentic():
         read(responder, write(initiator, b"") + b"\x00")
 
 
+@pytest.mark.req("K-011")
 @settings(max_examples=60, deadline=None)
 @given(data=st.binary(max_size=300), index=st.sampled_from([0, 1, 2]))
 def test_arbitrary_bytes_raise_one_error_and_the_handshake_goes_on(data, index):
@@ -239,6 +246,7 @@ def test_arbitrary_bytes_raise_one_error_and_the_handshake_goes_on(data, index):
     assert read(reader, write(writer, b"still here")) == b"still here"
 
 
+@pytest.mark.req("K-011")
 def test_an_oversized_message_is_refused_unread():
     with pytest.raises(RemoteProtocolError) as caught:
         make(initiator=False).read_tokens_untrusted(bytes(65536))
@@ -261,6 +269,7 @@ def test_the_list_of_low_order_points_is_true():
             private(1).exchange(X25519PublicKey.from_public_bytes(u.to_bytes(32, "little")))
 
 
+@pytest.mark.req("K-010", "S-003")
 @pytest.mark.parametrize("u", LOW_ORDER_U)
 def test_an_all_zero_diffie_hellman_result_is_refused(u):
     """The initiator of a handshake may choose any ephemeral key, and knows the psk."""

@@ -18,6 +18,7 @@ def test_mcgrew_and_viega_case_14():
     assert sealed.hex() == "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919"
 
 
+@pytest.mark.req("P-021")
 @given(st.integers(0, 2**64 - 1), st.binary(max_size=40), st.binary(max_size=200))
 def test_the_nonce_is_four_zeros_and_the_packet_number(number, header, plaintext):
     expected = bytes(4) + number.to_bytes(8, "big")
@@ -27,6 +28,7 @@ def test_the_nonce_is_four_zeros_and_the_packet_number(number, header, plaintext
     assert PacketKeys(KEY).open_untrusted(number, header, memoryview(sealed)) == plaintext
 
 
+@pytest.mark.req("P-023", "P-024")
 def test_anything_that_is_not_authentic_is_none():
     keys = PacketKeys(KEY)
     sealed = keys.seal(5, b"header", b"plaintext")
@@ -48,6 +50,7 @@ def test_arbitrary_bytes_are_none(data):
     assert PacketKeys(KEY).open_untrusted(0, b"", data) is None
 
 
+@pytest.mark.req("P-025")
 def test_key_phases_follow_noise_rekey():
     """Noise section 4.2: the first 32 bytes of ENCRYPT(k, 2^64 - 1, empty, 32 zero bytes)."""
     second = AESGCM(KEY).encrypt(bytes(4) + b"\xff" * 8, bytes(32), b"")[:32]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from quinkgl.crypto.cose import decode_sign1_untrusted, sign1, verify_sign1_untrusted
 from quinkgl.crypto.identity import SMALL_ORDER_Y, Identity, verify_bytes_untrusted
 from quinkgl.crypto.psk import SwarmKeys, derive_fetch_keys, derive_member_keys, derive_service_keys
@@ -22,6 +24,7 @@ def vector(page: str, name: str) -> dict[str, str]:
     return dict(line.split(" = ", 1) for line in joined.splitlines())
 
 
+@pytest.mark.req("I-006", "I-007")
 def test_signature():
     example = vector("02-identity.md", "signature")
     identity = Identity.from_seed(bytes.fromhex(example["seed"]))
@@ -32,6 +35,7 @@ def test_signature():
     verify_bytes_untrusted(identity.peer_id, label + b"\x00" + message, signature)
 
 
+@pytest.mark.req("I-010")
 def test_envelope():
     example = vector("02-identity.md", "envelope")
     identity = Identity.from_seed(bytes.fromhex(example["seed"]))
@@ -42,11 +46,13 @@ def test_envelope():
     verify_bytes_untrusted(identity.peer_id, bytes.fromhex(example["signed"]), opened.signature)
 
 
+@pytest.mark.req("I-003")
 def test_the_table_of_refused_keys_is_the_one_that_is_refused():
     rows = re.findall(r"^\| `([0-9a-f]{64})` \| [1248] \|", chapter("02-identity.md"), re.MULTILINE)
     assert {int.from_bytes(bytes.fromhex(row), "little") for row in rows} == set(SMALL_ORDER_Y)
 
 
+@pytest.mark.req("K-001")
 def test_keys():
     example = {name: bytes.fromhex(value) for name, value in vector("05a-keys.md", "keys").items()}
 

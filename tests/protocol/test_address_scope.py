@@ -7,6 +7,7 @@ import pytest
 from quinkgl.protocol.address_scope import Scope, scope_of, usable
 
 
+@pytest.mark.req("M-040")
 @pytest.mark.parametrize(
     ("host", "scope"),
     [
@@ -33,6 +34,7 @@ def test_scopes(host, scope):
     assert scope_of((host, 1)) is scope
 
 
+@pytest.mark.req("M-040")
 def test_only_addresses_within_our_own_scopes_may_be_tried():
     record = (("127.0.0.1", 1), ("192.168.0.9", 2), ("8.8.8.8", 3), ("fe80::1", 4), ("10.0.0.1", 5))
     assert usable(record, ()) == (("8.8.8.8", 3),)

@@ -71,6 +71,7 @@ def said(machine):
     ]
 
 
+@pytest.mark.req("G-033")
 def test_two_headers_are_told_to_all_neighbours_but_their_author():
     machine = gossip(LIAR, FRIEND, OTHER)
     for transfer, root in enumerate((bytes(32), bytes([1]) * 32)):
@@ -78,6 +79,7 @@ def test_two_headers_are_told_to_all_neighbours_but_their_author():
     assert said(machine) == [(peer.peer_id, proof()) for peer in (FRIEND, OTHER)]
 
 
+@pytest.mark.req("G-033", "G-034", "G-036")
 def test_a_proof_convicts_and_is_told_on_once():
     machine = gossip(LIAR, FRIEND, OTHER)
     tell(machine, proof())
@@ -91,6 +93,7 @@ def test_a_proof_convicts_and_is_told_on_once():
     assert machine.stats.dropped["proof_known"] == 1
 
 
+@pytest.mark.req("G-031", "G-034")
 def test_a_proof_about_somebody_who_was_never_met():
     machine = gossip(FRIEND)
     tell(machine, proof())
@@ -102,6 +105,7 @@ def test_a_proof_about_somebody_who_was_never_met():
     assert refused.code == ErrorCode.E_EQUIVOCATION
 
 
+@pytest.mark.req("G-031", "G-033", "G-037")
 def test_a_proof_survives_a_restart_and_is_told_to_new_neighbours():
     machine = gossip(FRIEND)
     tell(machine, proof())
@@ -126,6 +130,7 @@ FALSE = {
 }
 
 
+@pytest.mark.req("G-034")
 @pytest.mark.parametrize("false", FALSE.values(), ids=FALSE.keys())
 def test_a_proof_that_proves_nothing_is_counted_against_its_sender(false):
     machine = gossip(FRIEND, OTHER)
@@ -136,6 +141,7 @@ def test_a_proof_that_proves_nothing_is_counted_against_its_sender(false):
     assert said(machine) == []
 
 
+@pytest.mark.req("G-035")
 def test_a_proof_about_ourselves_convicts_nobody():
     machine = gossip(FRIEND, OTHER)
     tell(machine, proof(US, author=US.peer_id))
@@ -143,6 +149,7 @@ def test_a_proof_about_ourselves_convicts_nobody():
     assert said(machine) == []
 
 
+@pytest.mark.req("G-036")
 def test_proofs_in_a_flood_are_not_looked_at():
     machine = gossip(FRIEND, limits=limits_with(proofs_burst=2))
     for _ in range(3):
@@ -150,6 +157,7 @@ def test_proofs_in_a_flood_are_not_looked_at():
     assert machine.stats.dropped == {"proof_about_us": 2, "proof_rate": 1}
 
 
+@pytest.mark.req("G-031")
 def test_convicts_are_bounded():
     machine = gossip(FRIEND, limits=limits_with(equivocation_proofs=1))
     tell(machine, proof())

@@ -118,6 +118,7 @@ class Pair:
         return [event for event in self.events[peer] if isinstance(event, kind)][-1]
 
 
+@pytest.mark.req("B-011", "B-012")
 def test_an_exchange_from_the_offer_to_the_last_word():
     pair = Pair()
     name = pair.agree(metadata={1: 2})
@@ -151,6 +152,7 @@ def test_an_exchange_from_the_offer_to_the_last_word():
     assert [pair.machines[peer].open() for peer in (US, THEM)] == [(), ()]
 
 
+@pytest.mark.req("B-005")
 @pytest.mark.parametrize(("lateness", "share"), [(0, 1), (1, 3), (3, 7)])
 def test_the_weight_is_damped_for_the_lateness(lateness, share):
     pair = Pair()
@@ -159,6 +161,7 @@ def test_the_weight_is_damped_for_the_lateness(lateness, share):
     assert (offer.weight, offer.lateness) == (WEIGHT_ONE // share, lateness)
 
 
+@pytest.mark.req("B-010")
 def test_nothing_is_decided_before_both_hold_both():
     pair = Pair()
     name = pair.agree()
@@ -170,6 +173,7 @@ def test_nothing_is_decided_before_both_hold_both():
     assert pair.last(US, ExchangeCommitted)
 
 
+@pytest.mark.req("B-024")
 def test_a_decision_before_this_side_was_ready_is_a_breach():
     pair = Pair()
     name = pair.agree()
@@ -180,6 +184,7 @@ def test_a_decision_before_this_side_was_ready_is_a_breach():
     assert pair.last(THEM, ExchangeAborted).code == ErrorCode.E_PROTOCOL
 
 
+@pytest.mark.req("B-040")
 def test_an_undecided_exchange_ends_with_the_round_on_both_sides():
     pair = Pair()
     name = pair.agree()
@@ -191,6 +196,7 @@ def test_an_undecided_exchange_ends_with_the_round_on_both_sides():
         assert not pair.machines[peer].hold(pair.other(peer), name, now=0.0)
 
 
+@pytest.mark.req("B-040")
 def test_a_lateness_leaves_so_many_rounds():
     pair = Pair()
     name = pair.agree(lateness=2)
@@ -201,6 +207,7 @@ def test_a_lateness_leaves_so_many_rounds():
     assert pair.turn(THEM) == [Abort(name, pair.answer(name), ErrorCode.E_RND_STALE)]
 
 
+@pytest.mark.req("B-014", "B-033", "B-040")
 def test_a_responder_in_doubt_asks_when_its_round_is_over_and_gives_up_nothing():
     pair = Pair()
     name, _ = pair.in_doubt()
@@ -217,6 +224,7 @@ def test_a_responder_in_doubt_asks_when_its_round_is_over_and_gives_up_nothing()
     assert pair.last(THEM, ExchangeAborted).exchange == name
 
 
+@pytest.mark.req("B-015")
 def test_a_late_decision_is_applied_late():
     pair = Pair()
     name, _ = pair.in_doubt()
@@ -227,6 +235,7 @@ def test_a_late_decision_is_applied_late():
     assert pair.last(THEM, ExchangeCommitted).staleness == 5
 
 
+@pytest.mark.req("B-020", "B-033")
 def test_a_decision_is_said_again_until_it_is_acknowledged():
     pair = Pair()
     name, _ = pair.in_doubt()
@@ -251,6 +260,7 @@ def test_a_decision_is_said_again_until_it_is_acknowledged():
     assert pair.machines[US].deadline() is None
 
 
+@pytest.mark.req("B-013", "B-033")
 def test_a_state_takes_up_what_was_promised_and_forgets_the_rest():
     pair = Pair()
     name, state = pair.in_doubt()
@@ -264,6 +274,7 @@ def test_a_state_takes_up_what_was_promised_and_forgets_the_rest():
     assert pair.machines[US].state() == {"open": []}
 
 
+@pytest.mark.req("B-012", "B-013", "B-020")
 def test_what_was_decided_and_not_applied_is_reported_again():
     pair = Pair()
     name, _ = pair.in_doubt()
@@ -307,6 +318,7 @@ def test_a_state_of_another_form_is_refused(damage):
         pair.machines[US].restore({"open": []}, now=0.0)
 
 
+@pytest.mark.req("B-021", "B-022")
 def test_what_is_unknown_was_decided_against_or_is_applied():
     pair = Pair()
     pair.say(US, Ready(NAME, ANSWER), Ask(NAME, ANSWER), Commit(NAME, ANSWER), Ack(NAME, ANSWER))
@@ -316,6 +328,7 @@ def test_what_is_unknown_was_decided_against_or_is_applied():
     assert pair.drain(US) == []
 
 
+@pytest.mark.req("B-001", "B-023")
 def test_an_abort_of_another_answer_changes_nothing():
     pair = Pair()
     name, _ = pair.in_doubt()
@@ -325,6 +338,7 @@ def test_an_abort_of_another_answer_changes_nothing():
     assert pair.machines[THEM].open() == ()
 
 
+@pytest.mark.req("B-001", "B-021")
 def test_an_initiator_keeps_to_the_first_answer():
     """A responder that has forgotten its first answer is told that the second is worth nothing."""
     pair = Pair()
@@ -360,6 +374,7 @@ def test_an_offer_of_our_own_that_comes_back_is_a_mirror():
     assert pair.machines[US].stats.dropped == {"exchange_mirrored": 1}
 
 
+@pytest.mark.req("B-042")
 def test_exchanges_with_one_peer_and_in_all_are_bounded():
     pair = Pair(limits=limits_with(exchanges=3, exchanges_per_peer=2, exchange_lateness=1))
     names = [pair.offer() for _ in range(3)]
@@ -378,6 +393,7 @@ def test_exchanges_with_one_peer_and_in_all_are_bounded():
     assert pair.machines[THEM].offer(OTHER, ROOTS[THEM], 1, weight=1, now=0.0) is None
 
 
+@pytest.mark.req("B-050")
 def test_a_departure_ends_everything_and_says_how_far_it_was():
     pair = Pair()
     name, _ = pair.in_doubt()
@@ -397,6 +413,7 @@ def test_a_departure_ends_everything_and_says_how_far_it_was():
     assert second.last(US, ExchangeAborted).code == ErrorCode.GONE
 
 
+@pytest.mark.req("B-041")
 def test_the_end_of_a_session_ends_what_is_undecided():
     pair = Pair()
     pair.agree()
@@ -435,6 +452,7 @@ def test_misuse_changes_nothing():
     assert not machine.abort(THEM, NAME, now=0.0)
 
 
+@pytest.mark.req("B-002")
 def test_words_of_strangers_and_what_is_no_message():
     pair = Pair()
     machine = pair.machines[US]
@@ -447,6 +465,7 @@ def test_words_of_strangers_and_what_is_no_message():
     assert_refuses_reentry(machine.machine, lambda: machine.machine.handle_timer(now=0.0), now=0.0)
 
 
+@pytest.mark.req("B-011", "B-012", "B-013")
 @pytest.mark.parametrize("crash_after", range(12))
 def test_a_crash_of_both_between_any_two_steps(crash_after):
     """One exchange, step by step; both crash after so many of them and come back with what they saved."""

@@ -9,6 +9,7 @@ from quinkgl.testing.exchange_world import Budgets, World
 A, B, C = (bytes([letter]) * 32 for letter in b"abc")
 
 
+@pytest.mark.req("B-010", "B-011", "B-012", "B-014", "B-020", "B-021", "B-022")
 @pytest.mark.parametrize(
     ("numbers", "budgets", "answers"),
     [

@@ -7,6 +7,7 @@ import pytest
 from quinkgl.testing.exchange_schedules import run_schedule
 
 
+@pytest.mark.req("B-004", "B-012", "B-015")
 @pytest.mark.parametrize("first", range(0, 400, 100))
 def test_no_schedule_ends_one_sided_and_no_round_waits(first):
     committed = late = 0

@@ -107,6 +107,7 @@ def test_both_may_ask_at_once():
     assert holder.drain(0.0).events == (FingerprintReceived(b"a", 1),)
 
 
+@pytest.mark.req("N-002")
 def test_each_request_has_a_nonce_of_its_own():
     verifier, holder = pair(shelf_with())
     nonces = []
@@ -119,6 +120,7 @@ def test_each_request_has_a_nonce_of_its_own():
     assert nonces[0] != nonces[1]
 
 
+@pytest.mark.req("N-010", "N-012", "N-013")
 @pytest.mark.parametrize(
     ("prepare", "epoch", "code"),
     [
@@ -136,6 +138,7 @@ def test_a_request_is_declined_with_its_reason(prepare, epoch, code):
     assert holder.stats.dropped == {code.name: 1}
 
 
+@pytest.mark.req("N-014")
 def test_answers_are_limited_in_an_hour():
     verifier, holder = pair(shelf_with())
     for _ in range(PER_HOUR):
@@ -144,6 +147,7 @@ def test_answers_are_limited_in_an_hour():
     assert ask(verifier, holder, now=3600.0 / PER_HOUR) == FingerprintReceived(BODY, 7)
 
 
+@pytest.mark.req("N-022")
 def test_one_request_at_a_time_and_it_ends_in_time():
     verifier = exchange(VERIFIER, HOLDER)
     assert verifier.request(now=0.0)
@@ -175,6 +179,7 @@ FORGERIES = {
 }
 
 
+@pytest.mark.req("N-020")
 @pytest.mark.parametrize("changes", FORGERIES.values(), ids=FORGERIES)
 def test_an_answer_that_is_not_bound_to_everything_is_an_error(changes):
     verifier, _ = pair()
@@ -190,6 +195,7 @@ def test_an_answer_that_is_not_bound_to_everything_is_an_error(changes):
     assert verifier.drain(0.0).events == (FingerprintReceived(BODY, 7),)
 
 
+@pytest.mark.req("N-021")
 def test_an_answer_of_earlier_serves_no_later_request():
     verifier, holder = pair(shelf_with())
     assert verifier.request(now=0.0)
@@ -229,6 +235,7 @@ def test_a_peer_that_asks_without_reading_costs_a_bounded_queue():
     assert holder.stats.dropped["request_queue_full"] >= 92
 
 
+@pytest.mark.req("N-011")
 def test_an_epoch_has_one_body_for_ever():
     shelf = shelf_with(epoch=7)
     shelf.put(BODY, 7)
@@ -241,6 +248,7 @@ def test_an_epoch_has_one_body_for_ever():
         FingerprintShelf().put(BODY, -1)
 
 
+@pytest.mark.req("N-011")
 def test_an_epoch_has_one_body_also_after_a_restart():
     state = shelf_with(epoch=7).state()
     shelf = FingerprintShelf()
@@ -260,6 +268,7 @@ def test_any_bytes_raise_only_what_they_may(data):
         machine.receive_message(data, now=0.0)
 
 
+@pytest.mark.req("N-001")
 def test_later_kinds_are_ignored_and_earlier_ones_are_not():
     machine = exchange(VERIFIER, HOLDER)
     machine.receive_message(encode({0: 64}), now=0.0)

@@ -122,6 +122,7 @@ def publish(machine, round=1, targets=(THEM.peer_id,), **changes):
     )
 
 
+@pytest.mark.req("G-004")
 def test_an_update_is_signed_once_and_offered_to_each_target():
     machine = gossip()
     update = publish(
@@ -151,6 +152,7 @@ def test_issued_follows_the_wall_clock():
         machine.set_unix_time(-1.0, now=15.0)
 
 
+@pytest.mark.req("G-001")
 @pytest.mark.parametrize(
     "change",
     [
@@ -201,6 +203,7 @@ def test_the_largest_header_fits_its_limit():
         publish(machine, metadata={1: bytes(300)})
 
 
+@pytest.mark.req("G-016")
 def test_own_roots_cannot_be_offered_back():
     machine = listening()
     publish(machine, 1)
@@ -267,6 +270,7 @@ def forged():
     return bytes(encoded)
 
 
+@pytest.mark.req("G-010", "G-011", "G-012", "G-013", "G-014")
 @pytest.mark.parametrize(
     ("reason", "attempt"),
     [(reason, attempt) for reason, attempts in FALSE_OFFERS.items() for attempt in attempts],
@@ -294,6 +298,7 @@ def test_a_stranger_is_refused():
     assert machine.stats.dropped == {"not_connected": 2}
 
 
+@pytest.mark.req("G-015")
 def test_size_is_limited():
     machine = listening(max_object_bytes=1000)
     them = Offering(machine)
@@ -304,6 +309,7 @@ def test_size_is_limited():
 # --- the round window ---
 
 
+@pytest.mark.req("G-020")
 def test_a_round_must_be_above_the_last_one_received():
     them = Offering(listening())
     them.give(header(10))
@@ -313,6 +319,7 @@ def test_a_round_must_be_above_the_last_one_received():
     them.give(header(11))
 
 
+@pytest.mark.req("G-016")
 def test_the_same_update_again_is_a_duplicate():
     them = Offering(listening())
     update = header(10)
@@ -321,6 +328,7 @@ def test_the_same_update_again_is_a_duplicate():
     assert them.machine.stats.dropped == {"offer_duplicate": 1}
 
 
+@pytest.mark.req("G-022")
 def test_a_round_may_not_run_ahead_of_its_authors_pace():
     them = Offering(listening())
     them.give(header(10))
@@ -331,6 +339,7 @@ def test_a_round_may_not_run_ahead_of_its_authors_pace():
     assert them.code(header(26 + 17)) is ErrorCode.E_RND_AHEAD
 
 
+@pytest.mark.req("G-022")
 def test_pace_is_measured_in_our_rounds_and_in_seconds():
     for rounds, seconds in ((1, 0.0), (0, 1.0), (3, 4.0)):
         them = Offering(listening())
@@ -341,6 +350,7 @@ def test_pace_is_measured_in_our_rounds_and_in_seconds():
         assert them.accepted(header(most))
 
 
+@pytest.mark.req("G-020", "G-022")
 def test_a_node_that_was_away_meets_any_counter():
     """Neither we nor the author are locked out after an absence, whichever counter is behind."""
     them = Offering(listening())
@@ -357,6 +367,7 @@ def test_a_node_that_was_away_meets_any_counter():
     assert them.code(header(99_999)) is ErrorCode.E_RND_REPLAY
 
 
+@pytest.mark.req("G-021")
 def test_a_slow_author_is_never_stale_by_our_counter():
     them = Offering(listening())
     for round in range(5):
@@ -364,6 +375,7 @@ def test_a_slow_author_is_never_stale_by_our_counter():
         assert them.give(header(round)).staleness == 0
 
 
+@pytest.mark.req("G-020")
 def test_a_restarted_author_begins_anew_with_a_higher_incarnation():
     them = Offering(listening())
     them.give(header(400))
@@ -372,6 +384,7 @@ def test_a_restarted_author_begins_anew_with_a_higher_incarnation():
     them.give(header(2, incarnation=6))
 
 
+@pytest.mark.req("G-020")
 def test_an_older_incarnation_is_refused_even_if_nothing_of_the_newer_was_received():
     them = Offering(listening())
     assert them.accepted(header(1, incarnation=6))
@@ -379,6 +392,7 @@ def test_an_older_incarnation_is_refused_even_if_nothing_of_the_newer_was_receiv
     assert them.code(header(400)) is ErrorCode.E_RND_REPLAY
 
 
+@pytest.mark.req("G-021", "G-023")
 def test_an_update_that_its_author_has_left_behind_is_stale():
     them = Offering(listening())
     assert them.accepted(header(10))
@@ -388,6 +402,7 @@ def test_an_update_that_its_author_has_left_behind_is_stale():
     assert them.machine.stats.dropped == {"transfer_too_slow": 1, "offer_stale": 1}
 
 
+@pytest.mark.req("G-023")
 def test_a_body_that_takes_too_many_of_our_rounds_is_given_up():
     them = Offering(listening())
     them.machine.set_round(5, now=0.0)
@@ -401,6 +416,7 @@ def test_a_body_that_takes_too_many_of_our_rounds_is_given_up():
     them.give(header(11))
 
 
+@pytest.mark.req("G-023")
 def test_staleness_counts_rounds_of_both():
     machine = listening(limits=limits_with(reassembly_global_bytes=16384))
     them = Offering(machine)
@@ -425,6 +441,7 @@ def test_rounds_of_another_incarnation_do_not_count_as_staleness():
     assert event.staleness == 2
 
 
+@pytest.mark.req("G-023")
 def test_a_body_that_is_too_stale_on_arrival_is_dropped():
     machine = listening(limits=limits_with(reassembly_global_bytes=16384))
     them = Offering(machine)
@@ -448,6 +465,7 @@ def test_our_own_round_never_goes_back():
 # --- one body at a time, the newest wins ---
 
 
+@pytest.mark.req("G-024")
 def test_the_newest_update_supersedes_the_one_on_the_way():
     them = Offering(listening())
     assert them.accepted(header(10))
@@ -459,6 +477,7 @@ def test_the_newest_update_supersedes_the_one_on_the_way():
     assert event.header.round == 11
 
 
+@pytest.mark.req("G-025")
 def test_an_older_update_does_not_supersede():
     them = Offering(listening())
     assert them.accepted(header(10))
@@ -467,6 +486,7 @@ def test_an_older_update_does_not_supersede():
     assert them.machine.inbox(THEM.peer_id) is Inbox.WANTED
 
 
+@pytest.mark.req("G-026")
 def test_a_failed_update_may_be_offered_again():
     them = Offering(listening())
     assert them.accepted(header(10))
@@ -486,6 +506,7 @@ def test_a_body_that_nobody_asked_for_is_dropped():
     assert machine.stats.dropped == {"transfer_unknown": 2}
 
 
+@pytest.mark.req("G-026")
 def test_a_session_that_ends_takes_its_transfer_with_it():
     them = Offering(listening())
     assert them.accepted(header(10))
@@ -499,6 +520,7 @@ def test_a_session_that_ends_takes_its_transfer_with_it():
 # --- bounds ---
 
 
+@pytest.mark.req("G-040")
 def test_the_rate_of_offers_is_limited_before_anything_is_verified():
     machine = listening(offer_interval_s=2.0, offer_burst=3)
     them = Offering(machine)
@@ -521,6 +543,7 @@ def several(count, **limits):
     return machine, offers
 
 
+@pytest.mark.req("G-041", "W-040")
 def test_bodies_on_the_way_are_bounded_in_number():
     machine, (one, two, three) = several(3, transfers_global=2)
     assert one.accepted(header(1, author=one.peer, root=root_of(1)))
@@ -530,6 +553,7 @@ def test_bodies_on_the_way_are_bounded_in_number():
     assert machine.stats.dropped == {"offer_busy": 1, "offer_superseded": 1}
 
 
+@pytest.mark.req("G-041")
 def test_bodies_on_the_way_are_bounded_in_bytes():
     machine, (one, two) = several(2, reassembly_global_bytes=16384)
     assert one.accepted(header(1, author=one.peer, root=root_of(1), size=16000))
@@ -553,6 +577,7 @@ def test_the_action_queue_is_bounded():
     assert len(pending) == 1  # nothing was accepted that the carrier did not hear of
 
 
+@pytest.mark.req("G-016")
 def test_seen_roots_are_bounded_first_in_first_out():
     them = Offering(listening(limits=limits_with(seen_roots=3)))
     for round in range(1, 6):
@@ -561,6 +586,7 @@ def test_seen_roots_are_bounded_first_in_first_out():
     them.give(header(7, root=root_of(1)))
 
 
+@pytest.mark.req("G-042")
 def test_authors_are_bounded_and_the_present_are_kept():
     limits = limits_with(authors=128, connections=100)
     machine = gossip(limits=limits)
@@ -588,6 +614,7 @@ def test_a_peer_is_another_key_and_connects_once():
 # --- equivocation ---
 
 
+@pytest.mark.req("G-030", "G-031")
 def test_two_updates_for_one_round_convict_their_author():
     machine = listening()
     them = Offering(machine)
@@ -609,12 +636,14 @@ def test_two_updates_for_one_round_convict_their_author():
     assert machine.stats.dropped == {"offer_equivocation": 2, "offer_barred": 2}
 
 
+@pytest.mark.req("G-030")
 def test_a_refused_header_is_evidence_too():
     them = Offering(listening(max_object_bytes=1000))
     assert them.code(header(10, size=2000)) is ErrorCode.E_OBJ_SIZE
     assert them.code(header(10, root=root_of(11))) is ErrorCode.E_EQUIVOCATION
 
 
+@pytest.mark.req("G-030")
 def test_one_round_in_two_incarnations_is_no_equivocation():
     them = Offering(listening())
     them.give(header(10))
@@ -622,6 +651,7 @@ def test_one_round_in_two_incarnations_is_no_equivocation():
     assert them.machine.inbox(THEM.peer_id) is not Inbox.BARRED
 
 
+@pytest.mark.req("G-030")
 def test_only_headers_that_their_author_signed_convict():
     them = Offering(listening())
     assert them.accepted(header(10))
@@ -630,6 +660,7 @@ def test_only_headers_that_their_author_signed_convict():
     assert them.machine.inbox(THEM.peer_id) is Inbox.WANTED
 
 
+@pytest.mark.req("G-032")
 def test_evidence_is_bounded():
     them = Offering(listening())
     for round in range(1, HEADERS_KEPT + 2):
@@ -653,6 +684,7 @@ def later_life(machine, **options):
     return successor
 
 
+@pytest.mark.req("G-031", "G-050")
 def test_a_later_life_remembers_rounds_roots_and_the_barred():
     machine = listening()
     machine.peer_connected(OTHER.peer_id, now=0.0)
@@ -674,6 +706,7 @@ def test_a_later_life_remembers_rounds_roots_and_the_barred():
     them.give(header(1000))
 
 
+@pytest.mark.req("G-001", "G-002")
 def test_a_later_life_is_a_higher_incarnation_whatever_the_clock_says():
     machine = gossip(unix_now=UNIX)
     first = publish(machine, 50).incarnation
@@ -760,6 +793,7 @@ def test_the_machine_does_what_its_table_says(state, event):
     assert them.machine.inbox(THEM.peer_id) is INBOX_TABLE.step(state, event).next
 
 
+@pytest.mark.req("G-006")
 def test_the_gossip_channel_has_no_messages_yet():
     machine = listening()
     machine.receive_message(THEM.peer_id, encode({0: 64}), now=0.0)

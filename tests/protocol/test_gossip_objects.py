@@ -71,6 +71,7 @@ class Table:
         return [self.short(action) for action in self.machine.drain().of("next_action")]
 
 
+@pytest.mark.req("G-044", "G-045")
 @pytest.mark.parametrize("order", [(BODY, ONE, TWO), (TWO, BODY, ONE), (ONE, TWO, BODY)])
 def test_an_update_is_handed_on_when_all_of_it_is_there(order):
     table = Table(offer_burst=1)
@@ -86,6 +87,7 @@ def test_an_update_is_handed_on_when_all_of_it_is_there(order):
     assert table.machine.stats.offers_accepted == 1
 
 
+@pytest.mark.req("G-044")
 def test_parts_may_come_one_after_the_other():
     table = Table(offer_burst=1)
     for number, root in enumerate((BODY, ONE, TWO), 1):
@@ -94,6 +96,7 @@ def test_parts_may_come_one_after_the_other():
     assert len(events) == 1
 
 
+@pytest.mark.req("G-045")
 def test_a_part_that_fails_ends_all_of_it():
     table = Table(offer_burst=9)
     for root in (BODY, ONE, TWO):
@@ -112,6 +115,7 @@ def test_a_part_that_fails_ends_all_of_it():
     assert [len(table.receive(number)) for number in (4, 5, 6)] == [0, 0, 1]
 
 
+@pytest.mark.req("G-024", "G-045")
 def test_a_newer_update_takes_the_place_of_all_of_it():
     table = Table(offer_burst=9)
     for root in (BODY, ONE, TWO):
@@ -123,6 +127,7 @@ def test_a_newer_update_takes_the_place_of_all_of_it():
     assert len(table.receive(4)) == 1
 
 
+@pytest.mark.req("G-023", "G-045")
 def test_rounds_that_pass_give_up_all_of_it():
     table = Table(offer_burst=9, limits=limits_with(round_stale=1))
     table.offer(BODY)
@@ -135,6 +140,7 @@ def test_rounds_that_pass_give_up_all_of_it():
     ]
 
 
+@pytest.mark.req("G-044")
 @pytest.mark.parametrize(("root", "size"), [(BODY, 100), (TWO, 301), (b"x" * 32, 1)])
 def test_a_part_counts_once_and_only_as_named(root, size):
     table = Table(offer_burst=9)
@@ -142,6 +148,7 @@ def test_a_part_counts_once_and_only_as_named(root, size):
     assert table.offer(root, size=size) == [(2, ErrorCode.NOT_WANTED)]
 
 
+@pytest.mark.req("G-015", "G-041", "G-044")
 def test_the_parts_together_need_room_and_each_its_size():
     table = Table(offer_burst=9, limits=limits_with(reassembly_global_bytes=1 << 20), max_object_bytes=250)
     assert table.offer(BODY) == [(1, ErrorCode.E_OBJ_SIZE)]
@@ -150,11 +157,13 @@ def test_the_parts_together_need_room_and_each_its_size():
     assert table.offer(BODY, large) == [(1, ErrorCode.E_BUSY)]
 
 
+@pytest.mark.req("G-013")
 def test_an_offer_that_is_no_part_of_the_header_is_refused():
     table = Table(offer_burst=9)
     assert table.offer(b"x" * 32) == [(1, ErrorCode.E_UPD_HEADER)]
 
 
+@pytest.mark.req("G-043")
 def test_further_objects_are_signed_and_bounded():
     machine = Table(max_object_bytes=1000).machine
     options = {"round": 1, "codec": 1, "sample_count": 1, "targets": (), "now": 0.0}

@@ -83,6 +83,7 @@ def run(one, other, *, delay=lambda: 0.0, until=60.0):
     return events
 
 
+@pytest.mark.req("H-030")
 @settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from([1, 3000, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES, 65536]),
@@ -100,6 +101,7 @@ def test_a_manifest_of_any_size_arrives_whole(size, delay, signature):
     assert fetcher.deadline_reason == ""
 
 
+@pytest.mark.req("H-038")
 def test_bytes_that_do_not_hash_to_the_id_are_not_handed_on():
     """The source is honest about its own swarm; somebody in between changes one bit."""
     data = manifest()
@@ -114,6 +116,7 @@ def test_bytes_that_do_not_hash_to_the_id_are_not_handed_on():
     assert fetcher.stats.dropped == {"after_end": 1}
 
 
+@pytest.mark.req("H-034")
 def test_another_swarm_is_refused_and_the_session_is_over():
     fetcher, giver = fetch(bytes(32)), source(manifest())
     fetched, served = run(fetcher, giver)
@@ -121,6 +124,7 @@ def test_another_swarm_is_refused_and_the_session_is_over():
     assert served == [FetchOver(ErrorCode.E_MAN_UNKNOWN)]
 
 
+@pytest.mark.req("H-037")
 def test_silence_ends_in_time():
     fetcher, giver = fetch(bytes(32)), source(manifest())
     fetcher.drain(0.0)
@@ -135,6 +139,7 @@ def test_silence_ends_in_time():
     assert giver.drain(TIMEOUT).events == (FetchOver(ErrorCode.E_MAN_TIMEOUT),)
 
 
+@pytest.mark.req("H-037")
 def test_a_fetcher_that_does_not_leave_is_sent_away_in_time():
     data = manifest()
     giver = source(data)
@@ -145,6 +150,7 @@ def test_a_fetcher_that_does_not_leave_is_sent_away_in_time():
     assert giver.drain(TIMEOUT).events == (FetchOver(ErrorCode.E_MAN_TIMEOUT),)
 
 
+@pytest.mark.req("H-033")
 def test_a_manifest_beyond_the_limit_is_not_begun():
     fetcher = asked(bytes(32))
     piece = Piece(0, LIMITS.manifest_bytes + 1, bytes(PIECE_BYTES))
@@ -163,6 +169,7 @@ BAD_FOR_FETCHER = {
 }
 
 
+@pytest.mark.req("H-032", "H-033")
 @pytest.mark.parametrize("messages", BAD_FOR_FETCHER.values(), ids=BAD_FOR_FETCHER)
 def test_a_source_that_breaks_the_rules_is_an_error(messages):
     fetcher = asked(bytes(32))
@@ -178,6 +185,7 @@ def test_a_source_that_breaks_the_rules_is_an_error(messages):
     assert fetcher.drain(0.0).events == ()
 
 
+@pytest.mark.req("H-033")
 def test_a_piece_before_its_request_is_an_error():
     fetcher = asked(bytes(32))
     fetcher.receive_message(encode_fetch_message(Piece(0, TWO, bytes(PIECE_BYTES))), now=0.0)
@@ -185,6 +193,7 @@ def test_a_piece_before_its_request_is_an_error():
         fetcher.receive_message(encode_fetch_message(Piece(PIECE_BYTES, TWO, bytes(PIECE_BYTES))), now=0.0)
 
 
+@pytest.mark.req("H-034")
 @pytest.mark.parametrize("offset", [1, PIECE_BYTES, 1 << 19])
 def test_each_piece_is_given_once_and_in_order(offset):
     data = manifest(TWO)
@@ -198,6 +207,7 @@ def test_each_piece_is_given_once_and_in_order(offset):
         again.receive_message(encode_fetch_message(Get(digest(data), 0)), now=0.0)
 
 
+@pytest.mark.req("H-034")
 def test_a_source_takes_no_answers():
     giver = source(manifest())
     with pytest.raises(RemoteProtocolError, match="an answer"):
@@ -219,6 +229,7 @@ def test_later_kinds_are_ignored():
         assert machine.stats.dropped == {"unknown_kind": 1}
 
 
+@pytest.mark.req("E-002", "H-021")
 def test_a_reason_cannot_break_a_line():
     fetcher = fetch(bytes(32))
     fetcher.receive_message(encode_fetch_message(FetchRefused(0xFFFF, "a\x1b[2Jb\n")), now=0.0)
@@ -246,6 +257,7 @@ def test_the_contract_of_both():
         machine.step_back()
 
 
+@pytest.mark.req("H-031")
 def test_messages_round_trip_and_are_bounded():
     for message in (
         Get(bytes(32), 8192),

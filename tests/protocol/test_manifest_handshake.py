@@ -76,6 +76,7 @@ def run(one, other, *, delay=lambda: 0.0, until=60.0):
     return events
 
 
+@pytest.mark.req("H-001")
 @settings(max_examples=40)
 @given(st.lists(st.floats(0, 4), min_size=4, max_size=4))
 def test_two_sides_that_mean_the_same_agree(delays):
@@ -88,6 +89,7 @@ def test_two_sides_that_mean_the_same_agree(delays):
     assert one.deadline_reason == ""
 
 
+@pytest.mark.req("H-013", "H-014")
 def test_agreement_takes_the_smaller_size_and_the_common_features():
     ours = dataclasses.replace(TERMS, max_object_bytes=500, features=("a", "b", "c"))
     theirs = dataclasses.replace(TERMS, max_object_bytes=700, features=("b", "c", "d"))
@@ -110,6 +112,7 @@ DIFFERENCES = [
 ]
 
 
+@pytest.mark.req("H-010")
 @pytest.mark.parametrize(("field", "value", "code"), DIFFERENCES, ids=[case[0] for case in DIFFERENCES])
 def test_a_difference_is_refused_by_both_with_its_code(field, value, code):
     one, other = machine(), machine(dataclasses.replace(TERMS, **{field: value}), initiator=False)
@@ -123,12 +126,14 @@ def test_a_difference_is_refused_by_both_with_its_code(field, value, code):
         assert side.deadline() is None
 
 
+@pytest.mark.req("H-010")
 def test_the_first_difference_is_named():
     other = dataclasses.replace(TERMS, arch_hash="x", aggregation="Krum")
     (event,), _ = run(machine(), machine(other, initiator=False))
     assert event.field == "arch_hash"
 
 
+@pytest.mark.req("H-011")
 def test_an_expired_manifest_is_refused_with_the_time_that_has_passed():
     soon = dataclasses.replace(TERMS, expires_unix=int(UNIX) + 3)
     for delay, code in ((2.0, None), (4.0, ErrorCode.E_MAN_EXPIRED)):
@@ -136,6 +141,7 @@ def test_an_expired_manifest_is_refused_with_the_time_that_has_passed():
         assert getattr(event, "code", None) is code
 
 
+@pytest.mark.req("H-001", "H-020")
 def test_a_silent_peer_is_refused_in_time():
     one = machine()
     assert one.drain().of("next_message") == [encode_manifest_message(Hello(TERMS, True))]
@@ -151,6 +157,7 @@ def test_a_silent_peer_is_refused_in_time():
     assert decode_manifest_message_untrusted(message).code == ErrorCode.E_MAN_TIMEOUT
 
 
+@pytest.mark.req("H-020")
 def test_a_peer_that_does_not_answer_is_refused_in_time():
     one = machine()
     one.receive_message(encode_manifest_message(Hello(TERMS, False)), now=1.0)
@@ -168,6 +175,7 @@ def test_an_agreement_can_still_be_withdrawn_by_a_side_that_timed_out():
     assert refused == ManifestRefused(ErrorCode.E_MAN_TIMEOUT, "", "no answer in time", by_remote=True)
 
 
+@pytest.mark.req("H-005")
 def test_a_mirror_is_noticed():
     one = machine()
     (hello,) = one.drain().of("next_message")
@@ -177,6 +185,7 @@ def test_a_mirror_is_noticed():
     assert one.state is HandshakeState.REFUSED
 
 
+@pytest.mark.req("E-002", "H-021")
 def test_a_refusal_keeps_its_text_harmless_and_its_code_known():
     one = machine()
     one.receive_message(encode_manifest_message(Refuse(0x1234, "a\x1b", "b\nc\u202e")), now=0.0)
@@ -206,6 +215,7 @@ def test_long_reasons_are_cut_for_the_wire_only():
     assert "y" * 128 in drained.events[0].reason
 
 
+@pytest.mark.req("H-004")
 def test_unknown_kinds_are_ignored():
     one = machine()
     one.receive_message(encode({0: 99}), now=0.0)
@@ -254,6 +264,7 @@ INPUTS = {
 }
 
 
+@pytest.mark.req("H-004", "H-007")
 @pytest.mark.parametrize("state", HandshakeState)
 @pytest.mark.parametrize("event", Input)
 def test_the_machine_does_what_its_table_says(state, event):

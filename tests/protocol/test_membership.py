@@ -110,6 +110,7 @@ def test_a_told_record_makes_a_peer_known():
     assert machine.standing(B) is Standing.CANDIDATE
 
 
+@pytest.mark.req("M-016")
 def test_records_of_strangers_are_not_heard():
     machine = membership()
     tell(machine, A, record(1))
@@ -125,6 +126,7 @@ FALSE_RECORDS = {
 }
 
 
+@pytest.mark.req("M-010", "M-011", "M-012", "M-015")
 @pytest.mark.parametrize("reason", FALSE_RECORDS)
 def test_a_false_record_is_dropped_and_the_others_taken(reason):
     machine = connected(0)
@@ -133,6 +135,7 @@ def test_a_false_record_is_dropped_and_the_others_taken(reason):
     assert machine.stats.dropped == {reason: 1}
 
 
+@pytest.mark.req("M-013")
 def test_a_record_from_the_future_is_dropped():
     machine = connected(0)
     tell(machine, A, record(1, unix_now=UNIX + LIMITS.clock_skew_s + 1))
@@ -141,6 +144,7 @@ def test_a_record_from_the_future_is_dropped():
     assert machine.stats.dropped == {"record_expired": 1}
 
 
+@pytest.mark.req("M-014")
 def test_the_newest_record_of_a_peer_wins():
     machine = connected(0)
     newer = record(1, seq=5, addresses=(("192.0.2.99", 9),))
@@ -154,6 +158,7 @@ def test_the_newest_record_of_a_peer_wins():
     assert discovered(machine) == [B, B]
 
 
+@pytest.mark.req("M-011", "M-016")
 def test_a_forged_record_cannot_replace_a_true_one():
     machine = connected(0)
     tell(machine, A, record(1))
@@ -167,6 +172,7 @@ def test_a_forged_record_cannot_replace_a_true_one():
     assert machine.stats.dropped == {"record_signature": 2}
 
 
+@pytest.mark.req("M-012")
 def test_records_end():
     machine = connected(0)
     tell(machine, A, record(1, ttl=60), record(2, ttl=90))
@@ -180,6 +186,7 @@ def test_records_end():
     assert machine.stats.dropped == {"record_expired": 1}
 
 
+@pytest.mark.req("M-012")
 def test_a_neighbour_whose_record_ends_is_a_stranger():
     machine = membership()
     machine.peer_connected(A, record(0, ttl=60).encoded, now=0.0)
@@ -189,6 +196,7 @@ def test_a_neighbour_whose_record_ends_is_a_stranger():
     assert machine.known() == ()
 
 
+@pytest.mark.req("M-030", "M-031")
 def test_the_view_is_bounded_and_forgets_at_random():
     machine = connected(0, limits=limits_with(view_size=5))
     for number in range(1, 31):
@@ -208,6 +216,7 @@ def test_our_own_record_is_not_for_our_view():
     assert machine.stats.dropped == {}
 
 
+@pytest.mark.req("M-040")
 def test_private_addresses_are_for_those_who_have_one():
     private = record(1, addresses=(("192.168.1.1", 4), ("127.0.0.1", 5), ("192.0.2.1", 6)))
     for own, expected in (
@@ -246,6 +255,7 @@ def test_a_neighbour_is_no_candidate():
     assert not machine.peer_disconnected(D, now=0.0)
 
 
+@pytest.mark.req("M-043")
 def test_a_peer_out_of_reach_leaves_the_view_until_it_is_told_again():
     machine = connected(0, 2)
     tell(machine, A, record(1))
@@ -257,6 +267,7 @@ def test_a_peer_out_of_reach_leaves_the_view_until_it_is_told_again():
     assert discovered(machine) == [B, B]
 
 
+@pytest.mark.req("M-032")
 def test_a_session_needs_another_peer_and_room():
     machine = membership(limits=limits_with(connections=2))
     for peer in (US.peer_id, b"short"):
@@ -278,6 +289,7 @@ def test_a_false_record_in_the_handshake_leaves_a_stranger():
 # --- what is handed on ---
 
 
+@pytest.mark.req("M-026")
 def test_a_new_neighbour_is_told_our_record_and_the_freshest():
     machine = connected(0)
     ages = list(range(1, 13))
@@ -295,6 +307,7 @@ def test_a_new_neighbour_is_told_our_record_and_the_freshest():
     assert len(expected) == LIMITS.shuffle_length
 
 
+@pytest.mark.req("M-026")
 def test_neighbours_hear_of_a_newcomer_as_many_as_one_message_is_long():
     machine = connected(*range(30))
     run_until(machine, 3 * INTERVAL)
@@ -305,6 +318,7 @@ def test_neighbours_hear_of_a_newcomer_as_many_as_one_message_is_long():
     assert all(records == (record(40).encoded,) for records in told.values())
 
 
+@pytest.mark.req("M-001")
 def test_records_are_handed_on_as_they_were_signed():
     machine = connected(0)
     odd = record(1, ttl=123, seq=77)
@@ -313,6 +327,7 @@ def test_records_are_handed_on_as_they_were_signed():
     assert odd.encoded in sent(machine)[C]
 
 
+@pytest.mark.req("M-023")
 def test_a_neighbour_is_told_a_record_once():
     machine = connected(0, 1)
     told = {A: [], B: []}
@@ -327,6 +342,7 @@ def test_a_neighbour_is_told_a_record_once():
     assert record(0).encoded not in told[A]
 
 
+@pytest.mark.req("M-023")
 def test_what_a_neighbour_told_us_is_no_news_to_it():
     machine = connected(0)
     tell(machine, A, record(1), record(2))
@@ -337,6 +353,7 @@ def test_what_a_neighbour_told_us_is_no_news_to_it():
     assert told.get(A, []) == []
 
 
+@pytest.mark.req("M-023")
 def test_nobody_is_told_its_own_record():
     machine = connected(0)
     machine.peer_connected(B, None, now=0.0)
@@ -355,6 +372,7 @@ def test_news_travel_with_the_tick():
     assert told[B].count(record(5).encoded) == 1
 
 
+@pytest.mark.req("M-024")
 def test_messages_to_one_neighbour_keep_their_distance():
     machine = connected(0)
     times = []
@@ -406,6 +424,7 @@ def test_what_waits_is_forgotten_with_the_session_or_the_record():
 # --- our own record ---
 
 
+@pytest.mark.req("M-005")
 def test_there_is_no_record_before_there_is_an_address():
     machine = membership(addresses=())
     assert machine.own_record is None
@@ -424,6 +443,7 @@ def own(machine):
     return checked.verify_untrusted().record
 
 
+@pytest.mark.req("M-001", "M-020", "M-021")
 def test_our_record_says_where_we_are_and_is_issued_again_at_half_its_time():
     machine = connected(0)
     first = own(machine)
@@ -438,6 +458,7 @@ def test_our_record_says_where_we_are_and_is_issued_again_at_half_its_time():
     assert second.issued == first.issued + LIMITS.record_ttl_s / 2
 
 
+@pytest.mark.req("M-020", "M-021")
 def test_new_addresses_make_a_new_record_but_one_an_interval():
     machine = connected(0)
     first = machine.own_record
@@ -462,6 +483,7 @@ def test_addresses_that_no_record_holds_are_refused(addresses):
         machine.set_addresses(addresses, now=0.0)
 
 
+@pytest.mark.req("M-022")
 def test_a_record_of_an_earlier_life_is_outdone():
     machine = connected(0)
     earlier = issue_record(US, KEYS.root, seq=2**50, addresses=(address(9),), ttl=7200, unix_now=UNIX)
@@ -499,6 +521,7 @@ def test_a_step_of_the_wall_clock_makes_a_new_record():
             machine.set_unix_time(wrong, now=20.0)
 
 
+@pytest.mark.req("M-002")
 def test_a_clock_set_back_does_not_set_back_the_number():
     machine = connected(0)
     first = own(machine).seq
@@ -510,6 +533,7 @@ def test_a_clock_set_back_does_not_set_back_the_number():
 # --- messages ---
 
 
+@pytest.mark.req("M-019")
 def test_a_message_that_is_none_is_the_peers_fault():
     machine = connected(0)
     for data in (b"", encode({0: 2}), encode({0: 1, 1: []}), encode({0: 1, 1: [bytes(513)]})):
@@ -527,6 +551,7 @@ def test_arbitrary_bytes_raise_only_what_they_may(data):
     assert [found.key for found in machine.known()] == [A]
 
 
+@pytest.mark.req("M-025")
 def test_the_rate_of_messages_is_limited():
     machine = connected(0)
     for _ in range(LIMITS.records_burst):
@@ -542,6 +567,7 @@ def test_the_rate_of_messages_is_limited():
 # --- a later life ---
 
 
+@pytest.mark.req("M-002", "M-050")
 def test_a_later_life_finds_its_neighbours_again():
     machine = connected(0, 1)
     tell(machine, A, record(2))
@@ -555,6 +581,7 @@ def test_a_later_life_finds_its_neighbours_again():
     assert own(successor).seq > machine_seq
 
 
+@pytest.mark.req("M-002")
 def test_a_later_life_outnumbers_its_record_even_if_the_clock_was_set_back():
     state = membership().state()
     successor = membership(unix_now=UNIX - 10_000, addresses=())
@@ -571,6 +598,7 @@ def test_a_later_life_checks_what_it_finds():
     assert successor.stats.dropped == {"record_expired": 1, "record_malformed": 1}
 
 
+@pytest.mark.req("M-050")
 def test_a_state_holds_no_more_than_a_view():
     machine = connected(*range(30))
     state = machine.state()

@@ -178,6 +178,7 @@ def start_swarm(start, count, *, seed, spacing):
     return net, keys
 
 
+@pytest.mark.req("M-026")
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize(("count", "within_s"), [(5, 30.0), (20, 60.0), (50, 120.0)])
 def test_who_knows_one_address_meets_all(start, count, within_s):
@@ -215,6 +216,7 @@ def test_a_quiet_swarm_says_nothing():
     assert net.handed_on == before
 
 
+@pytest.mark.req("M-012", "M-020")
 def test_the_dead_are_forgotten_and_the_living_stay_known():
     net, keys = start_swarm("star", 8, seed=3, spacing=0.1)
     net.run(60.0)
@@ -226,6 +228,7 @@ def test_the_dead_are_forgotten_and_the_living_stay_known():
         assert {record.key for record in machine.known()} == set(net.nodes) - {machine.peer_id}
 
 
+@pytest.mark.req("M-020", "M-021")
 def test_a_peer_that_moves_is_found_at_its_new_address():
     net, keys = start_swarm("star", 6, seed=5, spacing=0.1)
     net.run(30.0)
@@ -239,6 +242,7 @@ def test_a_peer_that_moves_is_found_at_its_new_address():
             assert record.addresses == (address,)
 
 
+@pytest.mark.req("M-010", "M-011", "M-012", "M-015", "M-016")
 def test_a_liar_among_us_changes_nothing():
     """A member hands on forged, replayed, expired and foreign records all the time; nobody believes one."""
     net, keys = start_swarm("star", 8, seed=7, spacing=0.1)

@@ -43,6 +43,7 @@ def check(encoded, *, root=ROOT, unix_now=UNIX, limits=LIMITS):
     return check_record_untrusted(encoded, root=root, unix_now=unix_now, limits=limits).verify_untrusted()
 
 
+@pytest.mark.req("M-004")
 def test_a_record_that_was_issued_holds():
     found = check(issued().encoded)
     assert found == issued()
@@ -57,12 +58,14 @@ def test_a_record_that_was_issued_holds():
     )
 
 
+@pytest.mark.req("M-003")
 def test_the_swarm_tag_is_fixed():
     assert swarm_tag(ROOT, bytes(32)).hex() == "56bdf2b0ef7997e3"
     assert swarm_tag(bytes(32), bytes(32)) != swarm_tag(ROOT, bytes(32))
     assert swarm_tag(ROOT, bytes(31) + b"\x01") != swarm_tag(ROOT, bytes(32))
 
 
+@pytest.mark.req("I-004", "I-014", "M-004", "M-010", "M-011")
 @pytest.mark.parametrize(
     ("encoded", "code"),
     [
@@ -85,6 +88,7 @@ def test_a_record_that_does_not_hold_is_refused_with_its_code(encoded, code):
     assert refused.value.code is code
 
 
+@pytest.mark.req("M-011")
 def test_a_changed_record_is_refused():
     encoded = issued(seq=1000).encoded
     changed = encoded.replace(encode(1000), encode(1001))
@@ -100,6 +104,7 @@ def test_a_record_with_a_later_versions_fields_holds():
     assert check(signed(encode(fields))).record == issued().record
 
 
+@pytest.mark.req("M-012", "M-013")
 def test_a_record_holds_from_its_issue_to_its_end():
     encoded = issued().encoded
     begin, end = 1_900_000_005 - LIMITS.clock_skew_s, 1_900_000_005 + 7200
@@ -111,6 +116,7 @@ def test_a_record_holds_from_its_issue_to_its_end():
         assert refused.value.code is ErrorCode.E_REC_EXPIRED
 
 
+@pytest.mark.req("M-012")
 def test_a_node_may_end_a_record_earlier_than_its_issuer():
     limits = limits_with(record_ttl_s=600.0)
     assert expiry(record(ttl=86400), LIMITS) == 1_900_000_005 + 7200

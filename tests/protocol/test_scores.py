@@ -24,6 +24,7 @@ def scores(**limits):
     return Scores(limits_with(**limits))
 
 
+@pytest.mark.req("G-047")
 def test_good_deeds_add_up_to_a_bound_and_bad_ones_undo_them():
     table = scores()
     for _ in range(100):
@@ -35,6 +36,7 @@ def test_good_deeds_add_up_to_a_bound_and_bad_ones_undo_them():
     assert table.band(A, now=0.0) is Band.LIMITED
 
 
+@pytest.mark.req("G-048")
 @pytest.mark.parametrize(
     ("deeds", "band"),
     [
@@ -54,6 +56,7 @@ def test_the_bands(deeds, band):
     assert table.band(B, now=0.0) is Band.NORMAL
 
 
+@pytest.mark.req("G-047")
 def test_half_is_forgotten_in_ten_minutes():
     table = scores()
     table.set_connected(A, True, now=0.0)
@@ -65,6 +68,7 @@ def test_half_is_forgotten_in_ten_minutes():
     assert table.points(A, now=600.0) == pytest.approx(-30)
 
 
+@pytest.mark.req("G-047")
 def test_a_score_outlives_the_session_by_an_hour():
     table = scores(score_half_life_s=86400.0)
     table.set_connected(A, True, now=0.0)
@@ -82,6 +86,7 @@ def test_a_score_outlives_the_session_by_an_hour():
     assert len(table) == 1
 
 
+@pytest.mark.req("G-047")
 def test_scores_are_bounded_and_those_who_are_away_are_forgotten_first():
     table = scores(scores=128)
     peers = [number.to_bytes(32, "big") for number in range(130)]
@@ -144,6 +149,7 @@ def test_what_a_peer_does_is_counted():
     assert points(machine) == before - 20
 
 
+@pytest.mark.req("G-048")
 def test_offers_of_the_refused_are_not_looked_at():
     machine = gossip()
     for round in range(1, 6):
@@ -154,6 +160,7 @@ def test_offers_of_the_refused_are_not_looked_at():
     assert isinstance(offer(machine, 6, author=OTHER), Accept)
 
 
+@pytest.mark.req("G-048")
 def test_offers_of_the_limited_leave_half_of_the_room():
     machine = gossip(limits=limits_with(reassembly_global_bytes=1 << 20))
     for round in (1, 2):
@@ -163,6 +170,7 @@ def test_offers_of_the_limited_leave_half_of_the_room():
     assert isinstance(offer(machine, 4, author=OTHER, size=1 << 19), Accept)
 
 
+@pytest.mark.req("G-048")
 def test_own_updates_go_to_the_best_first():
     machine = gossip()
     offer(machine, 1, author=OTHER)

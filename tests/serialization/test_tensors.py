@@ -65,6 +65,7 @@ def test_what_is_encoded_comes_back_bit_for_bit(given_weights):
     assert not any(array.flags.writeable for array in back.values())
 
 
+@pytest.mark.req("W-010")
 def test_the_example_of_the_specification():
     assert encode_tensors(EXAMPLE) == EXAMPLE_BYTES
     assert same(decode(EXAMPLE_BYTES), EXAMPLE)
@@ -170,17 +171,22 @@ HOSTILE = {
 }
 
 
+@pytest.mark.req(
+    "T-001", "T-002", "T-003", "T-004", "T-005", "T-006", "T-007", "T-008", "T-009", "T-011", "T-022"
+)
 @pytest.mark.parametrize(("data", "code", "section"), HOSTILE.values(), ids=HOSTILE)
 def test_each_rule_is_enforced_under_its_number(data, code, section):
     assert refusal(data) == (code, section)
 
 
+@pytest.mark.req("T-020")
 def test_an_object_over_the_limit_is_refused_unseen():
     """T-020."""
     assert refusal(b"x" * 101, max_bytes=100) == (SIZE, "T-020")
     assert decode(EXAMPLE_BYTES, max_bytes=len(EXAMPLE_BYTES))
 
 
+@pytest.mark.req("T-021")
 @pytest.mark.parametrize(
     "expected",
     [
@@ -196,11 +202,13 @@ def test_other_tensors_than_the_expected_ones_are_refused(expected):
     assert refusal(EXAMPLE_BYTES, expected=signature(expected)) == (LAYOUT, "T-021")
 
 
+@pytest.mark.req("T-022")
 def test_nonfinite_values_pass_where_the_policy_allows_them():
     values = {"w": np.array([np.nan, np.inf, -np.inf], np.float16)}
     assert same(decode(encode_tensors(values), allow_nonfinite=True), values)
 
 
+@pytest.mark.req("T-022")
 def test_a_nonfinite_value_far_inside_a_large_tensor_is_found():
     values = np.zeros(200_001, np.float32)
     values[-1] = np.nan

@@ -52,6 +52,7 @@ def rules(path: Path) -> list[str]:
     return RULE.findall(path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.req("W-002")
 def test_no_id_is_given_twice() -> None:
     counts = Counter(rule for path in CHAPTERS for rule in rules(path))
     assert [rule for rule, count in counts.items() if count > 1] == []
@@ -69,6 +70,7 @@ def test_the_ids_of_a_chapter_ascend(path: Path) -> None:
     assert rules(path) == sorted(rules(path))
 
 
+@pytest.mark.req("W-003")
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.name)
 def test_every_norm_belongs_to_a_rule(path: Path) -> None:
     """A list item or a table row with MUST or SHOULD carries an id; prose carries none of these words."""

@@ -34,6 +34,7 @@ def test_every_example_is_shown_once() -> None:
     assert sorted(name for _, name, _ in SHOWN) == sorted(EXAMPLES.EXAMPLES)
 
 
+@pytest.mark.req("K-033", "S-001")
 @pytest.mark.parametrize("path", EXAMPLES.pages(), ids=lambda path: path.name)
 def test_examples_are_what_the_implementation_computes(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

@@ -125,6 +125,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.req("O-036")
 def test_what_was_verified_survives_a_killed_process(tmp_path):
     """Nothing is flushed on the way out: there is no way out."""
     (tmp_path / "source").write_bytes(BODY)
@@ -136,6 +137,7 @@ def test_what_was_verified_survives_a_killed_process(tmp_path):
         assert list(sink.verified()) == [(0, 2), (3, 4)]
 
 
+@pytest.mark.req("O-036")
 def test_a_claim_that_is_not_true_is_not_believed(tmp_path):
     with opened(tmp_path) as sink:
         sink.keep_list(LIST)
@@ -147,6 +149,7 @@ def test_a_claim_that_is_not_true_is_not_believed(tmp_path):
         assert list(sink.verified()) == [(0, 1), (2, 3)]
 
 
+@pytest.mark.req("O-036")
 def test_a_data_file_that_is_gone_or_cut_short_is_not_believed(tmp_path):
     with opened(tmp_path) as sink:
         sink.keep_list(LIST)
@@ -159,6 +162,7 @@ def test_a_data_file_that_is_gone_or_cut_short_is_not_believed(tmp_path):
         assert list(sink.verified()) == []
 
 
+@pytest.mark.req("O-036")
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(64, 64 + 6 * 32 + 6 - 1), st.integers(0, 255))
 def test_a_damaged_map_never_makes_a_false_leaf_true(tmp_path, place, value):

@@ -33,6 +33,7 @@ def publish(net, bodies, round=1):
     )
 
 
+@pytest.mark.req("G-044", "G-045")
 @pytest.mark.parametrize("sizes", [(10, 20), (50_000, 7, 120_000), (5000, 5001, 5002, 5003, 5004)])
 def test_all_objects_arrive_as_one_update(sizes):
     net = pair(3, Link(delay_s=0.01, loss=0.05))
@@ -53,6 +54,7 @@ def test_all_objects_arrive_as_one_update(sizes):
     assert net.members[1].machine.stats.updates_sent == 1
 
 
+@pytest.mark.req("G-045")
 def test_half_an_update_is_never_handed_on():
     net = pair(5, Link(delay_s=0.01, rate=100_000))
     root = publish(net, [bytes(1000), bytes(200_000)])
@@ -64,6 +66,7 @@ def test_half_an_update_is_never_handed_on():
     assert [(event.root, event.code) for event in ends] == [(root, ErrorCode.NO_ERROR)]
 
 
+@pytest.mark.req("G-044")
 def test_the_next_update_follows_the_last_object():
     net = pair(7)
     roots = [publish(net, [bytes([n]) * 5000, bytes([n + 10]) * 9000], round=n) for n in (1, 2)]
@@ -71,6 +74,7 @@ def test_the_next_update_follows_the_last_object():
     assert [update.header.root for update in updates_of(net.members[0])] == roots
 
 
+@pytest.mark.req("G-043")
 def test_an_object_may_not_be_named_twice():
     net = pair(9)
     with pytest.raises(LocalProtocolError):

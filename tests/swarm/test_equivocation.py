@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from quinkgl.swarm import PeerConvicted, PeerDisconnected
 from quinkgl.testing.swarms import SwarmNetwork
 from quinkgl.wire.errors import ErrorCode
@@ -18,6 +20,7 @@ def meet_all(net, state, life):
     assert net.network.run(lambda: len(net.members[3].machine.peers()) == 3, limit_s=200)
 
 
+@pytest.mark.req("G-030", "G-031", "G-033")
 def test_a_proof_reaches_all_and_nobody_keeps_a_session_with_the_convict():
     net = SwarmNetwork(seed=2)
     net.mesh(3)

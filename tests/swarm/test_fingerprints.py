@@ -33,6 +33,7 @@ def test_a_fingerprint_of_the_largest_size_crosses_a_lossy_path():
     assert answers(asker) == [FingerprintReceived(peer, BODY, 3)]
 
 
+@pytest.mark.req("N-012", "N-023")
 def test_who_shows_none_says_why():
     swarms, asker, shower, peer = pair()
     asker.machine.request_fingerprint(peer, now=swarms.network.now)
@@ -56,6 +57,7 @@ def test_a_peer_that_is_gone_answers_no_more():
     assert answers(shower) == []
 
 
+@pytest.mark.req("N-022")
 def test_a_request_without_an_answer_ends_in_time():
     swarms, asker, _, peer = pair()
     swarms.network.set_link(swarms.address(1), swarms.address(0), Link(loss=1.0))
@@ -64,6 +66,7 @@ def test_a_request_without_an_answer_ends_in_time():
     assert answers(asker) == [FingerprintNotReceived(peer, ErrorCode.E_FP_TIMEOUT)]
 
 
+@pytest.mark.req("N-011")
 def test_the_released_epoch_survives_a_restart():
     swarms, _, shower, _ = pair()
     shower.machine.set_fingerprint(BODY, 3, now=swarms.network.now)

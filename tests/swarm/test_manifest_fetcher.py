@@ -61,6 +61,7 @@ def events(node, kind):
     return [event for event in node.events if isinstance(event, kind)]
 
 
+@pytest.mark.req("H-030", "H-037", "H-038")
 def test_the_id_and_an_address_are_enough_for_the_manifest():
     swarms = SwarmNetwork()
     swarms.mesh(2)
@@ -88,6 +89,7 @@ def test_who_fetched_can_join():
     assert len(events(swarms.members[0], PeerConnected)) == 1
 
 
+@pytest.mark.req("H-030", "H-039")
 def test_a_signature_comes_along_and_verifies():
     pem, _ = keygen()
     manifest = sign_manifest(small_manifest(), pem)
@@ -107,6 +109,7 @@ def test_a_signature_comes_along_and_verifies():
     assert caught.value.code is ErrorName.ERR_SIGNATURE_INVALID
 
 
+@pytest.mark.req("H-039")
 def test_bytes_that_mean_the_same_are_another_manifest():
     spaced = MANIFEST.canonical_bytes().replace(b":", b": ", 1)
     with pytest.raises(ManifestError):
@@ -136,6 +139,7 @@ def test_addresses_are_tried_in_turn():
     assert isinstance(joiner.events[-1], ManifestFetched)
 
 
+@pytest.mark.req("H-040")
 def test_a_member_that_serves_nobody_is_silent():
     swarms = SwarmNetwork()
     member = swarms.add(config=SwarmConfig(serve_manifest=False))
@@ -146,6 +150,7 @@ def test_a_member_that_serves_nobody_is_silent():
     assert member.bytes_sent == 0
 
 
+@pytest.mark.req("H-040", "K-001")
 @pytest.mark.parametrize("secret", [b"", b"another secret"])
 def test_a_private_swarm_answers_those_who_know_its_secret_alone(secret):
     swarms = SwarmNetwork()
@@ -159,6 +164,7 @@ def test_a_private_swarm_answers_those_who_know_its_secret_alone(secret):
     assert isinstance(friend.events[-1], ManifestFetched)
 
 
+@pytest.mark.req("H-036", "W-040")
 def test_fetches_are_bounded_in_number_and_rate():
     swarms = SwarmNetwork()
     member = swarms.add()
@@ -204,6 +210,7 @@ class Stranger:
         return lost[0].code if lost else None
 
 
+@pytest.mark.req("H-035", "K-007")
 @pytest.mark.parametrize("channel", [Channel.MEMBERSHIP, Channel.GOSSIP, Channel.FINGERPRINT])
 def test_nothing_but_the_manifest_is_to_be_had(channel):
     swarms = SwarmNetwork()
@@ -214,6 +221,7 @@ def test_nothing_but_the_manifest_is_to_be_had(channel):
     assert len(swarms.members[0].events) == 1
 
 
+@pytest.mark.req("S-029")
 def test_a_stranger_is_not_told_the_addresses_of_a_member():
     swarms = SwarmNetwork()
     swarms.mesh(2)
@@ -221,6 +229,7 @@ def test_a_stranger_is_not_told_the_addresses_of_a_member():
     assert established.record == b""
 
 
+@pytest.mark.req("H-035")
 def test_an_offer_in_fetch_mode_ends_the_session():
     swarms = SwarmNetwork()
     swarms.mesh(1)
@@ -233,6 +242,7 @@ def test_an_offer_in_fetch_mode_ends_the_session():
     assert stranger.end == ErrorCode.E_FRAME_CONTEXT
 
 
+@pytest.mark.req("H-034")
 def test_another_swarm_and_a_breach_end_the_session():
     for message, code in (
         (encode_fetch_message(Get(bytes(32), 0)), ErrorCode.E_MAN_UNKNOWN),
@@ -246,6 +256,7 @@ def test_another_swarm_and_a_breach_end_the_session():
         assert stranger.end == code
 
 
+@pytest.mark.req("H-037")
 def test_a_stranger_that_stays_is_sent_away():
     swarms = SwarmNetwork()
     swarms.mesh(2)
@@ -280,6 +291,7 @@ class FalseSource:
                 self.node.machine.send_message(event.peer, self.channel, answer, now=swarms.network.now)
 
 
+@pytest.mark.req("H-033", "H-035")
 @pytest.mark.parametrize(
     ("answer", "channel", "code"),
     [
@@ -299,6 +311,7 @@ def test_a_false_source_is_left_for_the_next_address(answer, channel, code):
     assert isinstance(joiner.events[-1], ManifestFetched)
 
 
+@pytest.mark.req("H-035")
 def test_a_source_that_offers_an_object_is_left():
     swarms = SwarmNetwork()
     swarms.mesh(1)
@@ -330,6 +343,7 @@ def test_events_are_announced_by_the_deadline():
     assert len(reasons) == len(joiner.events) == 1
 
 
+@pytest.mark.req("H-037")
 def test_a_source_that_says_nothing_is_given_up():
     swarms = SwarmNetwork()
     FalseSource(swarms)

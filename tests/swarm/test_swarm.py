@@ -61,6 +61,7 @@ def events_of(net: SwarmNetwork, index: int, kind: type) -> list:
 # Meeting
 
 
+@pytest.mark.req("M-021", "M-026")
 @pytest.mark.parametrize("count", [2, 3, 5, 8])
 def test_a_newcomer_that_knows_one_member_meets_all(count):
     net = SwarmNetwork(seed=count)
@@ -92,6 +93,7 @@ def test_both_opening_at_once_make_one_session_each():
     assert not events_of(net, 0, PeerDisconnected) + events_of(net, 1, PeerDisconnected)
 
 
+@pytest.mark.req("M-021")
 def test_every_address_of_a_discovered_peer_is_tried_in_turn():
     net = SwarmNetwork(seed=4)
     for _ in range(3):
@@ -110,6 +112,7 @@ def test_every_address_of_a_discovered_peer_is_tried_in_turn():
     assert net.address(1) in net.members[2].sent_to
 
 
+@pytest.mark.req("M-043")
 def test_a_discovered_peer_that_no_address_leads_to_is_given_up():
     net = SwarmNetwork(seed=4)
     for _ in range(3):
@@ -126,6 +129,7 @@ def test_a_discovered_peer_that_no_address_leads_to_is_given_up():
     assert not events_of(net, 2, ConnectFailed)
 
 
+@pytest.mark.req("S-022")
 def test_the_expected_identity_is_checked():
     net = SwarmNetwork(seed=6)
     net.add()
@@ -140,6 +144,7 @@ def test_the_expected_identity_is_checked():
     assert not events_of(net, 1, PeerConnected)
 
 
+@pytest.mark.req("S-012", "S-013", "V-009")
 @pytest.mark.parametrize("difference", ["manifest", "secret"])
 def test_whoever_holds_another_manifest_or_secret_meets_silence(difference):
     net = SwarmNetwork(seed=7)
@@ -154,6 +159,7 @@ def test_whoever_holds_another_manifest_or_secret_meets_silence(difference):
     assert net.members[0].machine.stats.dropped == {"E_MAC1": 3}
 
 
+@pytest.mark.req("H-012")
 def test_a_model_that_does_not_fit_its_manifest_is_refused_before_anything_is_sent():
     net = SwarmNetwork()
     with pytest.raises(ManifestError) as caught:
@@ -192,6 +198,7 @@ def test_a_session_that_ends_before_the_manifest_is_agreed_counts_as_a_failed_co
     assert not member.machine.peers()
 
 
+@pytest.mark.req("H-002")
 def test_an_offer_before_the_manifest_is_agreed_is_refused():
     net = SwarmNetwork(seed=9)
     net.add()
@@ -205,6 +212,7 @@ def test_an_offer_before_the_manifest_is_agreed_is_refused():
     assert raw.events[-1].code == ErrorCode.E_FRAME_CONTEXT
 
 
+@pytest.mark.req("H-002")
 def test_a_message_before_the_manifest_is_agreed_ends_the_session():
     net = SwarmNetwork(seed=8)
     member = net.add()
@@ -244,6 +252,7 @@ def test_an_update_arrives_bit_for_bit(size):
     assert view.band is Band.NORMAL
 
 
+@pytest.mark.req("G-004")
 def test_one_body_goes_to_all_targets_over_a_bad_network():
     seed = 11
     net = SwarmNetwork(seed, Link(delay_s=0.03, jitter_s=0.02, loss=0.1, duplicate=0.05, corrupt=0.05))
@@ -257,6 +266,7 @@ def test_one_body_goes_to_all_targets_over_a_bad_network():
     assert all(event.root == root for event in events_of(net, 2, UpdateDelivered))
 
 
+@pytest.mark.req("O-003")
 def test_the_newest_update_waits_for_a_slow_transfer_and_replaces_what_waited():
     link = Link(delay_s=0.02, rate=50_000)
     net = pair(seed=12, link=link, config=QUICK)
@@ -270,6 +280,7 @@ def test_the_newest_update_waits_for_a_slow_transfer_and_replaces_what_waited():
     assert [update.header.root for update in updates_of(net.members[0])] == [roots[0], roots[2]]
 
 
+@pytest.mark.req("G-007", "O-033")
 @pytest.mark.parametrize("publish_again", [False, True])
 def test_an_update_that_broke_off_goes_on_when_the_peer_comes_back(publish_again):
     """It asks only for what it lacks; what is no longer the newest is not offered again."""
@@ -302,6 +313,7 @@ def test_an_update_for_a_stranger_is_reported_as_not_delivered():
     assert events_of(net, 1, UpdateNotDelivered) == [gone]
 
 
+@pytest.mark.req("G-022")
 def test_an_update_outside_the_round_window_is_refused():
     net = pair(seed=14, config=QUICK)
     net.publish(1, b"a" * 100, round=1)
@@ -316,6 +328,7 @@ def test_an_update_outside_the_round_window_is_refused():
 # Coming and going
 
 
+@pytest.mark.req("G-001", "G-050", "M-002", "M-050")
 def test_the_others_go_on_when_a_member_crashes_and_it_rejoins_with_its_state():
     net = SwarmNetwork(seed=20)
     for _ in range(4):
@@ -342,6 +355,7 @@ def test_the_others_go_on_when_a_member_crashes_and_it_rejoins_with_its_state():
     assert net.network.run(lambda: len(updates_of(net.members[0])) == 2, limit_s=30)
 
 
+@pytest.mark.req("S-051", "S-052")
 def test_a_restart_is_noticed_before_the_old_session_times_out():
     net = pair(seed=21)
     net.network.remove(net.address(1))
@@ -385,6 +399,7 @@ def test_closing_tells_the_others_and_leaves_no_timer_behind():
         machine.connect(net.address(1), now=net.network.now)
 
 
+@pytest.mark.req("F-061")
 def test_closing_under_total_loss_ends_all_the_same():
     net = pair(seed=24)
     net.network.link = Link(loss=1.0)
@@ -397,6 +412,7 @@ def test_closing_under_total_loss_ends_all_the_same():
 # Rules of every machine
 
 
+@pytest.mark.req("W-030")
 def test_time_that_goes_backwards_is_held_and_counted():
     net = pair(seed=30)
     net.members[0].machine.step_back(3600.0)
@@ -433,6 +449,7 @@ def test_a_call_from_inside_a_call_is_refused():
         assert_refuses_reentry(swarm, call, now=now)
 
 
+@pytest.mark.req("P-010", "P-023")
 def test_random_and_mutated_datagrams_change_nothing_for_the_honest():
     seed = 31
     net = SwarmNetwork(seed)

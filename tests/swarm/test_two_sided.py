@@ -125,6 +125,7 @@ def settled(mixers):
     return lambda: not any(mixer.swarm.open_exchanges() for mixer in mixers)
 
 
+@pytest.mark.req("B-004")
 @pytest.mark.parametrize("link", [Link(), Link(loss=0.1)], ids=["clean", "lossy"])
 def test_two_members_mix_and_the_sum_stays(link):
     net, mixers = pair(3, link)
@@ -134,6 +135,7 @@ def test_two_members_mix_and_the_sum_stays(link):
     assert run(net, mixers, settled(mixers))
 
 
+@pytest.mark.req("B-012", "B-013")
 @pytest.mark.parametrize("who", [0, 1])
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_a_member_that_crashes_between_two_steps_takes_it_up_again(who, after):
@@ -155,6 +157,7 @@ def test_a_member_that_crashes_between_two_steps_takes_it_up_again(who, after):
     assert sum(mixer.number for mixer in mixers) == 120
 
 
+@pytest.mark.req("B-041")
 def test_an_undecided_exchange_ends_with_the_session():
     net, mixers = pair(7)
     mixers[0].offer(1)
@@ -197,6 +200,7 @@ def test_what_is_on_the_way_for_an_aborted_exchange_is_cancelled():
     assert run(net, mixers, lambda: all(mixer.applied for mixer in mixers))
 
 
+@pytest.mark.req("B-015", "B-040")
 def test_a_round_that_ends_does_not_wait_for_an_exchange():
     net, mixers = pair(17)
     mixers[0].offer(1)
@@ -219,6 +223,7 @@ def test_a_peer_whose_transfers_take_all_its_room_aborts():
     assert sum(mixer.number for mixer in mixers) == 123
 
 
+@pytest.mark.req("B-043")
 def test_an_object_that_no_exchange_waits_for_is_refused():
     net, mixers = pair(9)
     body = memoryview(bytes(100))
@@ -231,6 +236,7 @@ def test_an_object_that_no_exchange_waits_for_is_refused():
     assert mixers[1].swarm.stats.dropped["object_not_wanted"] == 1
 
 
+@pytest.mark.req("B-002")
 def test_commands_that_do_not_fit_and_messages_that_break_the_rules():
     net, mixers = pair(11)
     swarm, now, peer = mixers[0].swarm, net.network.now, net.identity(1).peer_id

@@ -125,7 +125,7 @@ def test_messages_find_the_new_address_too():
     assert pair.b.machine.stats.paths_validated == 1
 
 
-@pytest.mark.req("Q-014")
+@pytest.mark.req("Q-014", "V-006")
 def test_each_path_has_connection_ids_of_its_own():
     """Who sees both paths cannot tell from what B sends that they carry one session."""
     pair = Pair(1, Link(delay_s=0.02))
@@ -384,7 +384,7 @@ def test_a_peer_that_abuses_ids_is_disconnected(frames, code):
     assert lost.code == code
 
 
-@pytest.mark.req("Q-021")
+@pytest.mark.req("Q-021", "V-006")
 def test_a_path_change_retires_the_old_id():
     table = Dialogue()
     table.deliver(table.peer.seal(encode_new_cid(1, b"new id 1", b"token of new id1")))

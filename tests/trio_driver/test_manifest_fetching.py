@@ -118,6 +118,7 @@ def test_flags_that_make_no_sense(given, says):
         manifest_source(flags(**given))
 
 
+@pytest.mark.req("H-039")
 def test_a_creator_that_is_not_trusted_is_refused(tmp_path):
     path = tmp_path / "signed.qgl"
     path.write_bytes(MANIFEST.to_json())

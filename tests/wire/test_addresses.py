@@ -42,12 +42,14 @@ def test_round_trip_as_bytes_and_as_text(ip, port):
     assert parse_address(format_address(address)) == address
 
 
+@pytest.mark.req("W-010")
 def test_layout():
     assert encode_address(("192.0.2.1", 0x1234)) == bytes([192, 0, 2, 1, 0x12, 0x34])
     assert encode_address(("2001:db8::1", 1)) == bytes.fromhex("20010db8000000000000000000000001" + "0001")
     assert decode_address_untrusted(v6("2001:DB8:0::1", 65535)) == ("2001:db8::1", 65535)
 
 
+@pytest.mark.req("C-042")
 def test_one_host_has_one_spelling():
     assert decode_address_untrusted(v6("::ffff:192.0.2.1")) == ("192.0.2.1", 9)
     assert encode_address(("::ffff:192.0.2.1", 9)) == encode_address(("192.0.2.1", 9))
@@ -55,6 +57,7 @@ def test_one_host_has_one_spelling():
     assert parse_address("[2001:0DB8:0:0::1]:9") == ("2001:db8::1", 9)
 
 
+@pytest.mark.req("C-040", "C-041", "C-042")
 @pytest.mark.parametrize(
     "data",
     [
@@ -96,6 +99,7 @@ def test_arbitrary_bytes_raise_one_error_or_are_an_address(data):
         assert again == data or data[:12] == bytes(10) + b"\xff\xff"
 
 
+@pytest.mark.req("C-041")
 @pytest.mark.parametrize(
     "address",
     [
@@ -153,6 +157,7 @@ def test_a_message_for_people_says_the_form():
         parse_address("here")
 
 
+@pytest.mark.req("C-042")
 def test_prefixes():
     assert prefix(("192.0.2.1", 9)) == prefix(("192.0.2.255", 1)) == bytes([192, 0, 2])
     assert prefix(("192.0.3.1", 9)) != prefix(("192.0.2.1", 9))

@@ -77,6 +77,7 @@ def depth(value: Any) -> int:
     return 1 + max(map(depth, value), default=0) if isinstance(value, list) else 0
 
 
+@pytest.mark.req("C-001")
 @given(values)
 def test_round_trip(value):
     data = encode(value)
@@ -86,6 +87,7 @@ def test_round_trip(value):
     assert cbor2.loads(data) == value  # another library reads the same
 
 
+@pytest.mark.req("C-001", "C-009")
 @given(values)
 def test_another_library_makes_the_same_bytes(value):
     assert encode(value) == cbor2.dumps(value, canonical=True)
@@ -240,6 +242,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.req("C-001")
 @pytest.mark.parametrize("data", ACCEPTED)
 def test_accepted_encodings(data):
     value = decode(bytes.fromhex(data))
@@ -248,6 +251,7 @@ def test_accepted_encodings(data):
     assert encode(value).hex() == data
 
 
+@pytest.mark.req("C-002", "C-003", "C-004", "C-005", "C-006", "C-007", "C-008")
 @pytest.mark.parametrize("data", REFUSED)
 def test_refused_encodings(data):
     assert code_of(bytes.fromhex(data)) is REFUSED[data]
@@ -262,12 +266,14 @@ def test_an_error_names_the_message_and_the_place():
 # --- limits ---
 
 
+@pytest.mark.req("C-010")
 def test_size_is_checked_at_the_limit_and_one_above():
     data = encode(bytes(100))
     assert decode(data, max_bytes=len(data)) == bytes(100)
     assert code_of(data, max_bytes=len(data) - 1) is ErrorCode.E_TOO_BIG
 
 
+@pytest.mark.req("C-011")
 @pytest.mark.parametrize("opening", [b"\x81", b"\xa1\x00"])
 def test_depth_is_checked_at_the_limit_and_one_above(opening):
     assert depth(decode(opening * LIMITS.cbor_depth + b"\x00")) == LIMITS.cbor_depth
@@ -275,6 +281,7 @@ def test_depth_is_checked_at_the_limit_and_one_above(opening):
     assert depth(decode(opening * (LIMITS.cbor_depth - 1) + b"\x80")) == LIMITS.cbor_depth
 
 
+@pytest.mark.req("C-012")
 def test_items_are_counted_at_the_limit_and_one_above():
     for most in (LIMITS.cbor_items, 64):
         flat = encode([0] * (most - 1))
@@ -288,6 +295,7 @@ def test_items_are_counted_at_the_limit_and_one_above():
     assert code_of(encode(spread), max_items=992) is ErrorCode.E_TOO_BIG
 
 
+@pytest.mark.req("C-013")
 def test_text_is_checked_at_the_limit_and_one_above():
     most = LIMITS.text_bytes
     assert decode(encode("é" * (most // 2))) == "é" * (most // 2)
@@ -375,6 +383,7 @@ def damaged(draw):
     return bytes(data[: draw(st.integers(0, len(data)))]) if draw(st.booleans()) else bytes(data)
 
 
+@pytest.mark.req("C-001", "C-002", "C-003", "C-004", "C-005", "C-006", "C-007", "C-008")
 @settings(max_examples=600, deadline=None)
 @given(messages | damaged() | st.binary(max_size=30))
 @example(b"\xc2\x41\x01")  # a bignum that the other library reads as 1
@@ -458,6 +467,7 @@ def hostile(size: int) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.req("C-012", "C-014")
 @pytest.mark.parametrize("name", hostile(64))
 def test_work_is_bounded_by_the_number_of_items(name):
     """Sixteen times the input costs no more calls than the item budget allows, and mostly none."""
@@ -467,6 +477,7 @@ def test_work_is_bounded_by_the_number_of_items(name):
     assert many <= few + 64 or name == "keys in ascending order"
 
 
+@pytest.mark.req("C-014")
 @pytest.mark.parametrize("name", hostile(64))
 def test_memory_is_bounded_by_the_input(name):
     data = hostile(16384)[name]
@@ -480,6 +491,7 @@ def test_memory_is_bounded_by_the_input(name):
     assert peak < 65536 + 8 * len(data)
 
 
+@pytest.mark.req("C-008")
 @pytest.mark.parametrize("multiple", [1, 2, 7, 8])
 def test_keys_whose_hashes_collide_are_refused(multiple):
     """hash(n) is n modulo 2^61 - 1: maps of such keys take quadratic time to build."""
@@ -488,6 +500,7 @@ def test_keys_whose_hashes_collide_are_refused(multiple):
     assert code_of(b"\xa2\x00\x00\x1b" + key.to_bytes(8, "big") + b"\x00") is ErrorCode.E_SCHEMA
 
 
+@pytest.mark.req("C-008")
 def test_the_largest_key_is_checked_at_the_limit_and_one_above():
     assert decode(b"\xa1\x1a" + b"\xff" * 4 + b"\x00") == {MAX_KEY: 0}
     assert code_of(b"\xa1\x1b" + (MAX_KEY + 1).to_bytes(8, "big") + b"\x00") is ErrorCode.E_SCHEMA
@@ -496,6 +509,7 @@ def test_the_largest_key_is_checked_at_the_limit_and_one_above():
 # --- what may not be encoded ---
 
 
+@pytest.mark.req("C-009")
 @pytest.mark.parametrize(
     "value",
     [
@@ -523,6 +537,7 @@ def test_values_outside_the_profile_are_the_callers_mistake(value):
     assert caught.value.code is ErrorCode.E_USAGE
 
 
+@pytest.mark.req("C-009")
 def test_nesting_is_bounded_when_encoding_too():
     value: Any = 0
     for _ in range(LIMITS.cbor_depth):
@@ -548,6 +563,7 @@ def refuse(value: Any, required=FIELDS, optional=None) -> str:
     return str(caught.value)
 
 
+@pytest.mark.req("C-022", "C-023")
 def test_known_fields_come_back_and_unknown_ones_from_64_are_left_out():
     message = {0: 5, 1: b"abcd", 64: 7, 0x1B + 0x1F * 2: [1, {2: 3}], MAX_KEY: None}
     assert read_map_untrusted(message, where="hello", required=FIELDS) == {0: 5, 1: b"abcd"}
@@ -557,6 +573,7 @@ def test_known_fields_come_back_and_unknown_ones_from_64_are_left_out():
     assert with_optional == {0: 5, 1: b"abcd", 2: True}
 
 
+@pytest.mark.req("C-020", "C-021")
 def test_a_missing_wrong_or_unknown_key_is_named():
     assert "hello: key 1 is missing" in refuse({0: 1})
     assert "hello: key 0 is not an unsigned integer from 0 to 5" in refuse({0: 6, 1: b"a"})
@@ -566,6 +583,7 @@ def test_a_missing_wrong_or_unknown_key_is_named():
         assert "hello: not a map" in refuse(value)
 
 
+@pytest.mark.req("C-020")
 @pytest.mark.parametrize(
     ("kind", "good", "bad"),
     [
@@ -610,6 +628,7 @@ def test_reading_any_value_raises_one_error_or_gives_the_known_fields(value):
         assert all(value[key] == item for key, item in fields.items())
 
 
+@pytest.mark.req("C-010", "C-020")
 def test_decoding_and_reading_in_one_step():
     data = encode({0: 1, 1: b"ab"})
     assert decode_map_untrusted(data, max_bytes=20, where="x", required=FIELDS) == {0: 1, 1: b"ab"}

@@ -44,6 +44,7 @@ def test_numbers_that_other_software_may_know():
     assert {name: ErrorCode[name].value for name in known} == known
 
 
+@pytest.mark.req("E-002")
 @given(st.integers(0, 0xFFFF))
 def test_any_number_from_the_wire_is_a_code(value):
     code = error_code_untrusted(value)
@@ -53,6 +54,7 @@ def test_any_number_from_the_wire_is_a_code(value):
         assert code is ErrorCode.E_PROTOCOL
 
 
+@pytest.mark.req("E-002")
 @pytest.mark.parametrize("value", [0x1B, 0x3A, 0x00E0, 0x00FF, 0xFF00, 0x002F])
 def test_grease_local_private_and_unknown_codes_mean_protocol_error(value):
     assert error_code_untrusted(value) is ErrorCode.E_PROTOCOL

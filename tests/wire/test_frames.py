@@ -238,7 +238,7 @@ def test_an_ack_below_packet_zero():
     assert refusal(bytes.fromhex(second)) is ErrorCode.E_FRAME_FORMAT
 
 
-@pytest.mark.req("F-020")
+@pytest.mark.req("F-020", "L-002")
 def test_an_ack_with_too_many_ranges():
     most = tuple((2 * index, 2 * index) for index in reversed(range(HARD.ack_ranges)))
     assert decode_frames_untrusted(encode_ack(Ack(most, 0.0))) == [Ack(most, 0.0)]

@@ -31,6 +31,7 @@ def test_every_limit_is_typed_ordered_and_explained():
             assert not entry.keys() & {"max", "min"}
 
 
+@pytest.mark.req("L-004")
 def test_every_constant_is_explained():
     data = spec_data.load("constants")
     for name, entry in data.items():
@@ -62,6 +63,7 @@ def test_values_that_the_specification_names():
     assert CONSTANTS.key_phase_packets <= 2**23  # RFC 9001 section 6.6, for datagrams up to 2^16 bytes
 
 
+@pytest.mark.req("L-002")
 @pytest.mark.parametrize("name", LOCAL)
 def test_each_limit_at_its_bounds_and_one_beyond(name):
     for bound in (getattr(LEAST, name), getattr(HARD, name)):
@@ -74,6 +76,7 @@ def test_each_limit_at_its_bounds_and_one_beyond(name):
         assert caught.value.code is ErrorCode.E_USAGE
 
 
+@pytest.mark.req("L-001")
 @pytest.mark.parametrize("name", FIXED)
 def test_what_peers_rely_on_cannot_be_changed(name):
     with pytest.raises(LocalProtocolError, match="part of the protocol"):

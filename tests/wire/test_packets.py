@@ -93,7 +93,6 @@ def test_types_are_those_of_the_registry():
     assert long_types == set(LongType)
 
 
-@pytest.mark.req("V-006")
 def test_sizes_are_those_of_the_format():
     assert CONSTANTS.connection_id_bytes == CONNECTION_ID_BYTES
     assert LONG_HEADER_BYTES == 1 + 4 + 8 + 8

@@ -47,6 +47,7 @@ def test_every_data_file_loads_and_is_not_empty(path: Path):
     assert data
 
 
+@pytest.mark.req("W-021")
 @pytest.mark.parametrize("name", CODED)
 def test_codes_are_unique_and_never_grease(name):
     entries = spec_data.load(f"registries/{name}")

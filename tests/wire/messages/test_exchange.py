@@ -43,6 +43,7 @@ def test_every_message_comes_back_as_it_was(message):
     assert decode_exchange_message_untrusted(encode_exchange_message(message)) == message
 
 
+@pytest.mark.req("B-005")
 @pytest.mark.parametrize("lateness", [0, 1, 8, 64])
 def test_a_weight_that_is_not_damped_for_its_lateness_is_refused(lateness):
     most = WEIGHT_ONE // (2 * lateness + 1)
@@ -71,6 +72,7 @@ def test_a_field_outside_its_bounds_is_not_encoded(message):
         encode_exchange_message(message)
 
 
+@pytest.mark.req("B-002")
 def test_kinds_from_64_up_are_for_later():
     assert decode_exchange_message_untrusted(encode({0: 64, 1: 1})) is None
     with pytest.raises(RemoteProtocolError):

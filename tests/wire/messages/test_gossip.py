@@ -71,6 +71,7 @@ def test_one_changed_byte_is_refused_or_shows(header, position, change):
     assert encode_update_header(decoded) != encode_update_header(header) or decoded != header
 
 
+@pytest.mark.req("C-022")
 @given(HEADERS, st.integers(64, 2**32 - 1))
 def test_an_unknown_key_from_64_up_is_ignored(header, key):
     data = encode(fields_of(header) | {key: 0})
@@ -78,6 +79,7 @@ def test_an_unknown_key_from_64_up_is_ignored(header, key):
         assert decode_update_header_untrusted(data) == header
 
 
+@pytest.mark.req("C-021")
 @given(st.integers(13, 63))
 def test_an_unknown_key_below_64_is_refused(key):
     with pytest.raises(RemoteProtocolError) as refused:
@@ -85,6 +87,7 @@ def test_an_unknown_key_below_64_is_refused(key):
     assert refused.value.code is ErrorCode.E_SCHEMA
 
 
+@pytest.mark.req("C-020", "G-010")
 @pytest.mark.parametrize("key", [*range(11), 12])
 def test_a_header_needs_every_key(key):
     fields = fields_of(PLAIN)
@@ -125,6 +128,7 @@ def test_the_position_orders_incarnations_before_rounds():
     assert later.position > PLAIN.position
 
 
+@pytest.mark.req("G-006")
 def test_other_kinds_are_for_later():
     assert decode_gossip_message_untrusted(encode({0: 64})) is None
     for data in (b"", encode([]), encode({0: 0}), encode({0: 1}), encode({0: 63})):
@@ -143,6 +147,7 @@ def test_further_objects_come_back_as_they_were():
     assert next(iter(header.parts)) == PLAIN.root
 
 
+@pytest.mark.req("G-010", "G-043")
 @pytest.mark.parametrize(
     "objects",
     [
@@ -165,6 +170,7 @@ def test_further_objects_out_of_bounds_are_refused(objects):
     assert refused.value.code is ErrorCode.E_SCHEMA
 
 
+@pytest.mark.req("G-043")
 def test_an_object_named_twice_is_not_sent():
     with pytest.raises(LocalProtocolError):
         encode_update_header(dataclasses.replace(PLAIN, objects=(VARIATE, VARIATE)))

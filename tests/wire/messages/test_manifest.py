@@ -80,6 +80,7 @@ def test_one_changed_byte_raises_only_what_it_may(message, position, change):
     assert decoded != message
 
 
+@pytest.mark.req("C-022")
 @given(MESSAGES, st.integers(64, 2**32 - 1))
 def test_an_unknown_key_from_64_up_is_ignored(message, key):
     fields = fields_of(message) | {key: b"grease"}
@@ -87,6 +88,7 @@ def test_an_unknown_key_from_64_up_is_ignored(message, key):
         assert decode_manifest_message_untrusted(encode(fields)) == message
 
 
+@pytest.mark.req("C-021")
 @given(MESSAGES, st.integers(14, 63))
 def test_an_unknown_key_below_64_is_refused(message, key):
     with pytest.raises(RemoteProtocolError) as refused:
@@ -94,6 +96,7 @@ def test_an_unknown_key_below_64_is_refused(message, key):
     assert refused.value.code in (ErrorCode.E_SCHEMA, ErrorCode.E_TOO_BIG)
 
 
+@pytest.mark.req("C-020")
 @given(MESSAGES, st.data())
 def test_a_missing_key_is_refused(message, data):
     fields = fields_of(message)
@@ -104,6 +107,7 @@ def test_a_missing_key_is_refused(message, data):
     assert refused.value.code is ErrorCode.E_SCHEMA
 
 
+@pytest.mark.req("H-004")
 def test_kinds():
     assert decode_manifest_message_untrusted(encode({0: 64, 1: b"later"})) is None
     for reserved in (0, 4, 5, 63):
@@ -111,6 +115,7 @@ def test_kinds():
             decode_manifest_message_untrusted(encode({0: reserved}))
 
 
+@pytest.mark.req("H-003")
 @pytest.mark.parametrize("features", [["b", "a"], ["a", "a"]])
 def test_features_must_ascend(features):
     with pytest.raises(RemoteProtocolError) as refused:

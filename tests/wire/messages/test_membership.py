@@ -85,6 +85,7 @@ def test_one_changed_byte_raises_only_what_it_may(record, position, change):
     assert decoded != record or any(":" in host for host, _ in record.addresses)
 
 
+@pytest.mark.req("C-022")
 @given(st.integers(64, 2**32 - 1))
 def test_an_unknown_key_from_64_up_is_ignored(key):
     assert decode_record_untrusted(encode(fields_of(encode_record(PLAIN)) | {key: 1})) == PLAIN
@@ -93,6 +94,7 @@ def test_an_unknown_key_from_64_up_is_ignored(key):
     assert decode_membership_message_untrusted(encode(fields)) == message
 
 
+@pytest.mark.req("C-021")
 @given(st.integers(8, 63))
 def test_an_unknown_key_below_64_is_refused(key):
     with pytest.raises(RemoteProtocolError) as refused:
@@ -103,6 +105,7 @@ def test_an_unknown_key_below_64_is_refused(key):
     assert refused.value.code is ErrorCode.E_SCHEMA
 
 
+@pytest.mark.req("C-020", "M-011")
 @pytest.mark.parametrize("key", range(8))
 def test_a_record_needs_every_key(key):
     fields = fields_of(encode_record(PLAIN))
@@ -112,6 +115,7 @@ def test_a_record_needs_every_key(key):
     assert refused.value.code is ErrorCode.E_SCHEMA
 
 
+@pytest.mark.req("M-019")
 def test_kinds():
     assert decode_membership_message_untrusted(encode({0: 64})) is None
     for reserved in (0, 2, 3, 63):
@@ -119,6 +123,7 @@ def test_kinds():
             decode_membership_message_untrusted(encode({0: reserved}))
 
 
+@pytest.mark.req("L-002", "M-019")
 @pytest.mark.parametrize(
     "records",
     [

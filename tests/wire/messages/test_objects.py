@@ -49,6 +49,7 @@ def refusal(value: object) -> ErrorCode:
     return caught.value.code
 
 
+@pytest.mark.req("L-002")
 @given(MESSAGES)
 def test_round_trip(message):
     encoded = encode_object_message(message)
@@ -56,6 +57,7 @@ def test_round_trip(message):
     assert decode_object_message_untrusted(encoded) == message
 
 
+@pytest.mark.req("O-002")
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -71,6 +73,7 @@ def test_layout(fields, message):
     assert decode_untrusted(encode_object_message(message), max_bytes=200, where="test") == fields
 
 
+@pytest.mark.req("C-021", "C-022")
 @pytest.mark.parametrize("fields", [OFFER, WANT, DONE, CANCEL])
 def test_unknown_keys(fields):
     plain = decode_object_message_untrusted(encode(fields))
@@ -78,12 +81,14 @@ def test_unknown_keys(fields):
     assert refusal({**fields, 63: 0}) is ErrorCode.E_SCHEMA
 
 
+@pytest.mark.req("C-020")
 @pytest.mark.parametrize("fields", [OFFER, WANT, DONE, CANCEL])
 def test_each_field_is_needed(fields):
     for key in fields:
         assert refusal({other: fields[other] for other in fields if other != key}) is ErrorCode.E_SCHEMA
 
 
+@pytest.mark.req("C-020")
 @pytest.mark.parametrize(
     "fields",
     [
@@ -114,6 +119,7 @@ def test_what_the_schema_does_not_allow(fields):
     assert refusal(fields) is ErrorCode.E_SCHEMA
 
 
+@pytest.mark.req("C-010")
 def test_a_message_over_the_limit():
     with pytest.raises(RemoteProtocolError) as caught:
         decode_object_message_untrusted(bytes(LIMITS.control_message_bytes + 1))
