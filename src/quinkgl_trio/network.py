@@ -26,7 +26,7 @@ from quinkgl.swarm import (
     UpdateReceived,
 )
 from quinkgl.wire.addresses import Address, format_address
-from quinkgl.wire.errors import ErrorCode, error_code_untrusted
+from quinkgl.wire.errors import ErrorCode, known_error_code
 from quinkgl_trio.bootstrap import PeerTarget
 from quinkgl_trio.driver import UdpDriver
 
@@ -209,7 +209,7 @@ class Network:
         self.stats.refused[_code_name(code)] += 1
         for bootstrap in self._bootstrap:
             if bootstrap.address == address and bootstrap.peer is None:
-                bootstrap.verdict = (error_code_untrusted(code), reason)
+                bootstrap.verdict = (known_error_code(code), reason)
         self._tell(
             "security.identity_mismatch" if code == ErrorCode.E_HS_IDENTITY else name,
             peer,

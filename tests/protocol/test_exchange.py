@@ -432,6 +432,18 @@ def test_an_object_that_does_not_come_ends_the_exchange():
     assert pair.machines[US].stats.dropped == {"object_unknown": 1}
 
 
+@pytest.mark.req("E-003")
+def test_an_object_that_was_lost_with_something_of_our_own_is_said_to_be_gone():
+    """The code of a transfer may say what this node noticed at itself; an ABORT never does."""
+    pair = Pair()
+    name = pair.agree()
+    pair.machines[US].object_failed(THEM, ROOTS[THEM], ErrorCode.E_IDLE, now=0.0)
+    assert pair.turn(US) == [Abort(name, pair.answer(name), ErrorCode.GONE)]
+    other = pair.agree()
+    with pytest.raises(LocalProtocolError):
+        pair.machines[US].abort(THEM, other, code=ErrorCode.E_USAGE, now=0.0)
+
+
 def test_misuse_changes_nothing():
     pair = Pair()
     machine = pair.machines[US]

@@ -24,7 +24,7 @@ from quinkgl.transport import (
     merkle_root,
 )
 from quinkgl.wire.control import Channel, encode_control
-from quinkgl.wire.errors import ErrorCode, LocalProtocolError
+from quinkgl.wire.errors import ErrorCode, LocalProtocolError, error_code_untrusted
 from quinkgl.wire.frames import (
     PING,
     Ack,
@@ -840,6 +840,54 @@ def test_commands_for_a_session_that_is_over_do_nothing():
     table.command("disconnect", peer, 0, "")
     assert table.wait(0.0) == []
     assert table.endpoint.address_of(peer) is None
+
+
+@pytest.mark.req("E-003")
+@pytest.mark.parametrize("code", [ErrorCode.E_IDLE, ErrorCode.E_HS_TIMEOUT, ErrorCode.E_USAGE, 0x00E7])
+def test_what_a_node_notices_at_itself_is_never_sent(code):
+    table, transfer = receiving(b"x" * 5000)
+    peer = table.peer.peer_id
+    root = table.command("offer_object", peer, ROOT, b"".join(LEAVES), b"", memoryview(BODY))
+    table.wait(0.0)
+    for call in (
+        lambda: table.command("disconnect", peer, code, ""),
+        lambda: table.command("refuse_object", peer, transfer, code),
+        lambda: table.command("withdraw_object", peer, root, code),
+        lambda: table.command("close", code),
+    ):
+        with pytest.raises(LocalProtocolError) as caught:
+            call()
+        assert caught.value.section == "E-003"
+    assert table.wait(0.0) == []
+    assert table.endpoint.peers() == (peer,)
+
+
+@pytest.mark.req("E-001")
+def test_a_reason_is_for_people_alone():
+    heard = []
+    for reason in ("", "full", "E_HS_IDENTITY: refuse the peer", "\N{REPLACEMENT CHARACTER}" * 20):
+        table = Dialogue()
+        answer = table.deliver(table.peer.seal(encode_close(ErrorCode.E_BUSY, reason)))
+        (lost,) = table.events_of(ConnectionLost)
+        heard.append((answer, lost.code, lost.by_remote, table.endpoint.deadline(), table.dropped))
+    assert heard == heard[:1] * 4
+
+
+@pytest.mark.req("E-002")
+@pytest.mark.parametrize("code", [0x001B, 0x002F, ErrorCode.E_IDLE, 0x00E0, 0xFFFF])
+def test_a_code_that_nobody_knows_ends_what_it_was_sent_to_end(code):
+    table, transfer = receiving(b"x" * 5000)
+    cancel = encode_object_message(Cancel(transfer, code, by_offerer=True))
+    first = len(encode_control(Channel.OBJECTS, encode_object_message(Offer(0, bytes(32), 5000, b""))))
+    table.deliver(table.peer.seal(control(cancel, offset=first, channel=Channel.OBJECTS)))
+    assert [error_code_untrusted(event.code) for event in table.events_of(TransferFailed)] == [
+        ErrorCode.E_PROTOCOL
+    ]
+    table.deliver(table.peer.seal(encode_close(code, "")))
+    assert [error_code_untrusted(event.code) for event in table.events_of(ConnectionLost)] == [
+        ErrorCode.E_PROTOCOL
+    ]
+    assert table.endpoint.peers() == ()
 
 
 @pytest.mark.req("F-064")

@@ -44,7 +44,7 @@ from quinkgl.protocol.exchange_record import Record, Side, restore, save, table_
 from quinkgl.protocol.exchange_record import message as message_of
 from quinkgl.protocol.exchange_table import Action, Answering, Initiating, Input
 from quinkgl.protocol.machine import Machine, misuse
-from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
+from quinkgl.wire.errors import ErrorCode, RemoteProtocolError, check_sent_code, is_local_code
 from quinkgl.wire.exclusive import exclusive
 from quinkgl.wire.limits import CONSTANTS, LIMITS, Limits
 from quinkgl.wire.messages.exchange import (
@@ -167,6 +167,7 @@ class Exchanges(Machine[ExchangeEvent]):
         self, peer: PeerId, exchange: bytes, *, code: ErrorCode = ErrorCode.NOT_WANTED, now: float
     ) -> bool:
         """Give an exchange up; False where it is over, or this side is bound already."""
+        check_sent_code(code)
         self._advance(now)
         return self._tell(peer, exchange, Input.GIVE_UP, code)
 
@@ -305,6 +306,8 @@ class Exchanges(Machine[ExchangeEvent]):
     def object_failed(self, peer: PeerId, root: bytes, code: int, *, now: float) -> None:
         """Say that an object will not come from ``peer``, or could not be brought there."""
         self._advance(now)
+        if is_local_code(code):
+            code = ErrorCode.GONE
         for record in self._of(peer):
             sides = [side.root for side in (record.own, record.theirs) if side is not None]
             if root in sides:

@@ -32,7 +32,7 @@ from quinkgl.transport import (
 )
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
-from quinkgl.wire.errors import ErrorCode, RemoteProtocolError, error_code_untrusted
+from quinkgl.wire.errors import ErrorCode, RemoteProtocolError, known_error_code
 from quinkgl.wire.exclusive import Exclusive, exclusive
 
 
@@ -249,7 +249,7 @@ class ManifestFetcher(Exclusive):
         if self._ended:
             return
         self._fetch = None
-        failed = FetchFailed(address, error_code_untrusted(code), reason)
+        failed = FetchFailed(address, known_error_code(code), reason)
         if self._last is None or failed.code is not ErrorCode.E_HS_TIMEOUT:
             self._last = failed
         self._events.append(failed)

@@ -51,7 +51,7 @@ from quinkgl.transport import (
 )
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
-from quinkgl.wire.errors import ErrorCode, LocalProtocolError
+from quinkgl.wire.errors import ErrorCode, LocalProtocolError, check_sent_code
 from quinkgl.wire.exclusive import exclusive
 from quinkgl.wire.messages.gossip import UpdateObject
 
@@ -291,6 +291,7 @@ class Swarm(ExchangeCommands):
         self, peer: bytes, *, code: int = ErrorCode.NO_ERROR, reason: str = "", now: float
     ) -> None:
         """End the session with one peer; nothing happens when there is none."""
+        check_sent_code(code)
         now = self._clock(now)
         self._endpoint.disconnect(peer, code, reason, now=now)
         self._settle()
@@ -298,6 +299,7 @@ class Swarm(ExchangeCommands):
     @exclusive
     def close(self, *, now: float, code: int = ErrorCode.NO_ERROR, reason: str = "") -> None:
         """End every session. Idempotent; SwarmClosed follows when all peers were told."""
+        check_sent_code(code)
         now = self._clock(now)
         if self._closing:
             return

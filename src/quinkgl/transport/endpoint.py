@@ -33,7 +33,7 @@ from quinkgl.transport.translation import endpoint_event
 from quinkgl.transport.wakeups import Wakeups
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
-from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, check_sent_code
 from quinkgl.wire.exclusive import Exclusive, exclusive
 from quinkgl.wire.limits import LIMITS
 from quinkgl.wire.messages.session import PostQuantum
@@ -234,6 +234,7 @@ class Endpoint(Exclusive):
     @exclusive
     def refuse_object(self, peer: bytes, transfer: int, code: int, *, now: float) -> None:
         """Turn down an offer or stop an incoming transfer; nothing happens when it is gone."""
+        check_sent_code(code)
         self._clock(now)
         connection = self._by_peer.get(peer)
         if connection is not None:
@@ -243,6 +244,7 @@ class Endpoint(Exclusive):
     @exclusive
     def withdraw_object(self, peer: bytes, transfer: int, code: int, *, now: float) -> None:
         """Stop offering or sending an object; nothing happens when the transfer is gone."""
+        check_sent_code(code)
         self._clock(now)
         connection = self._by_peer.get(peer)
         if connection is not None:
@@ -252,6 +254,7 @@ class Endpoint(Exclusive):
     @exclusive
     def disconnect(self, peer: bytes, code: int, reason: str, *, now: float) -> None:
         """End the session with ``peer``; nothing happens when there is none."""
+        check_sent_code(code)
         now = self._clock(now)
         connection = self._by_peer.get(peer)
         if connection is not None:
@@ -261,6 +264,7 @@ class Endpoint(Exclusive):
     @exclusive
     def close(self, code: int = ErrorCode.NO_ERROR, reason: str = "", *, now: float) -> None:
         """End every session and attempt. Idempotent; ``drained`` tells when nothing is left to say."""
+        check_sent_code(code)
         now = self._clock(now)
         if self._closing:
             return

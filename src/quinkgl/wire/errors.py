@@ -111,6 +111,9 @@ class ErrorCode(IntEnum):
         return when
 
 
+_LOCAL_CODES = frozenset(entry["code"] for entry in _REGISTRY.values() if entry["scope"] == "local")
+_LOCAL_CODES_END = 0x0100
+
 if set(_CODES) != set(ErrorCode.__members__):
     raise ImportError(
         f"error codes differ from the registry: {sorted(set(_CODES) ^ set(ErrorCode.__members__))}"
@@ -122,12 +125,26 @@ def error_code_untrusted(value: int) -> ErrorCode:
 
     Never raises: an unknown code still ends what it was sent to end.
     """
-    if value >= FIRST_LOCAL_CODE:
-        return ErrorCode.E_PROTOCOL
+    return ErrorCode.E_PROTOCOL if is_local_code(value) else known_error_code(value)
+
+
+def known_error_code(value: int) -> ErrorCode:
+    """Return the error code of an event, where it may be the node's own; E_PROTOCOL for an unknown one."""
     try:
         return ErrorCode(value)
     except ValueError:
         return ErrorCode.E_PROTOCOL
+
+
+def is_local_code(value: int) -> bool:
+    """Whether a code says what a node noticed at itself: such codes are never sent [E-003]."""
+    return FIRST_LOCAL_CODE <= value < _LOCAL_CODES_END or value in _LOCAL_CODES
+
+
+def check_sent_code(value: int) -> None:
+    """Raise LocalProtocolError (E_USAGE) for a code that a node does not send [E-003]."""
+    if is_local_code(value):
+        raise LocalProtocolError(ErrorCode.E_USAGE, f"code {value:#06x} is never sent", section="E-003")
 
 
 class ProtocolError(Exception):
