@@ -78,6 +78,14 @@ def decode_init(datagram: bytes) -> dict[str, Any]:
     }
 
 
+def opens_in_another_version(datagram: bytes) -> bool:
+    """Whether a datagram opens a session in a version that is not spoken here (V-011)."""
+    return len(datagram) >= LIMITS["init_min_datagram_bytes"] and long_fields(datagram)["version"] not in (
+        0,
+        VERSION,
+    )
+
+
 def check_versions(versions: list[int], version: int, spoken: list[int]) -> None:
     """`E_VERSION` where the responder speaks a version that the initiator likes better (S-073)."""
     first = next((offered for offered in versions if offered in spoken), None)

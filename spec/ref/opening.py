@@ -59,8 +59,7 @@ class Opening:
 
     def start(self, now: float) -> None:
         """Send the first INIT, in the mode of the first keys (S-070)."""
-        grease = int.from_bytes(self.draw(4), "big") & 0xF0F0F0F0 | 0x0A0A0A0A
-        self.versions.insert(self.draw(1)[0] % 2, grease)
+        self.versions.insert(self.draw(1)[0] % 2, self.grease())
         self.keys = self.me.keys[0]
         text = hs.prologue(hs.VERSION, self.keys.swarm_id, self.keys.mode, self.versions)
         state = noise.start(initiator=True, prologue=text, psk=self.keys.psk, static=self.me.static)
@@ -69,6 +68,10 @@ class Opening:
         self.init = hs.encode_init(self.keys, self.versions, self.draw(8), self.own_id, tokens + tag)
         self.wait_s = LIMITS["handshake_timeout_s"]
         self.send_init(now)
+
+    def grease(self) -> int:
+        """A version of no protocol (V-005)."""
+        return int.from_bytes(self.draw(4), "big") & 0xF0F0F0F0 | 0x0A0A0A0A
 
     def send_init(self, now: float) -> None:
         """S-030: the same INIT again, each wait twice the one before, give or take a tenth."""
@@ -119,6 +122,8 @@ class Opening:
 
     def on_init(self, datagram: bytes, now: float) -> None:
         """Message 1: answered with RESP, or with COOKIE where this node is under load."""
+        if hs.opens_in_another_version(datagram):
+            self.outbox.append(hs.encode_verneg(datagram, [hs.VERSION, self.grease()]))
         fields = hs.decode_init(datagram)
         keys = next((keys for keys in self.me.keys if fits(keys, datagram)), None)
         if keys is None:

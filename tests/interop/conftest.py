@@ -8,3 +8,6 @@ from pathlib import Path
 SPEC = Path(__file__).resolve().parents[2] / "spec"
 if str(SPEC) not in sys.path:
     sys.path.insert(0, str(SPEC))
+HERE = str(Path(__file__).resolve().parent)
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)
