@@ -75,14 +75,36 @@ def test_a_wrong_bit_is_found_in_its_leaf(list_first):
         wrong[LIST + leaf * LEAF_BYTES] ^= 1
         made = receiver()
         if list_first:
-            feed(made, 0, LIST)
-            begin, end = LIST + leaf * LEAF_BYTES, min(TOTAL, LIST + (leaf + 1) * LEAF_BYTES)
-            feed(made, begin, end - 1, space=wrong)
-            assert refusal(made, end - 1, bytes(wrong[end - 1 : end])) is ErrorCode.E_OBJ_HASH
+            feed(made, 0, TOTAL - 1, space=wrong)
+            assert refusal(made, TOTAL - 1, bytes(wrong[TOTAL - 1 :])) is ErrorCode.E_OBJ_HASH
+            assert list(made.sink.verified()) == ([(0, leaf)] if leaf else [])
         else:
             feed(made, LIST, TOTAL, space=wrong)
             assert refusal(made, 0, bytes(wrong[:LIST])) is ErrorCode.E_OBJ_HASH
         assert made.state is ReceiverState.RECEIVING
+
+
+@pytest.mark.req("O-024")
+def test_a_wrong_leaf_is_found_long_before_the_object_is_whole():
+    body = random.Random(2).randbytes(40 * LEAF_BYTES)
+    wrong = bytearray(b"".join(leaf_hashes(body)) + body)
+    begin = list_bytes(len(body))
+    wrong[begin + 7] ^= 1
+    made = receiver(body)
+    feed(made, 0, begin + 15 * LEAF_BYTES, space=bytes(wrong))
+    at = begin + 15 * LEAF_BYTES
+    assert refusal(made, at, bytes(wrong[at : at + LEAF_BYTES])) is ErrorCode.E_OBJ_HASH
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_whole_leaves_that_wait_are_verified_when_the_transfer_ends(is_right):
+    given_space = bytearray(SPACE)
+    given_space[LIST] ^= not is_right
+    made = receiver()
+    feed(made, 0, LIST + 2 * LEAF_BYTES + 5, space=bytes(given_space))
+    assert list(made.sink.verified()) == []
+    made.end()
+    assert list(made.sink.verified()) == ([(0, 2)] if is_right else [])
 
 
 @pytest.mark.req("O-024")

@@ -9,6 +9,7 @@ that has arrived is never overwritten. What the sink holds verified already is n
 
 from __future__ import annotations
 
+import contextlib
 from array import array
 from enum import Enum
 
@@ -17,13 +18,16 @@ from quinkgl.transport.sinks import MemorySink, ObjectSink
 from quinkgl.transport.wanted import WantedRanges, missing_ranges
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
 from quinkgl.wire.limits import LIMITS
-from quinkgl.wire.merkle import HASH_BYTES, LEAF_BYTES, leaf_count, leaf_hash, list_bytes, merkle_root
+from quinkgl.wire.merkle import HASH_BYTES, LEAF_BYTES, hash_batch, leaf_count, list_bytes, merkle_root
 
 _MAX_GAPS = 4096
 """How scattered the received bytes may be.
 
 A sender of whole packets stays far below, one of crumbs does not.
 """
+_LEAVES_AT_ONCE = 16
+"""Whole leaves wait until there are so many, and are verified together: looking at each as it becomes whole
+would cost a tenth of the transfer's time."""
 
 
 class ReceiverState(Enum):
@@ -49,6 +53,8 @@ class ObjectReceiver:
         "_missing",
         "_ranges",
         "_received",
+        "_unverified",
+        "_waiting",
         "header",
         "memory_bytes",
         "progress_bytes",
@@ -89,6 +95,9 @@ class ObjectReceiver:
         # Bytes that each leaf lacks: two bytes a leaf, however large the object.
         self._missing = array("H", [LEAF_BYTES]) * leaves
         self._missing[-1] = size - (leaves - 1) * LEAF_BYTES
+        self._unverified = RangeSet()
+        """Leaves that are whole, and not verified yet."""
+        self._waiting = 0
         self._ranges = RangeSet()
         self._hold_verified()
         self.wanted = WantedRanges(missing_ranges(self._ranges, self.total, most_ranges))
@@ -147,25 +156,24 @@ class ObjectReceiver:
                 section="9.4",
             )
         view = memoryview(data)
-        list_was_known = self._list_known
-        finished: list[int] = []
         for start, end in self._ranges.add(offset, stop):
-            finished += self._store(start, view[start - offset : end - offset])
+            self._store(start, view[start - offset : end - offset])
         if len(self._ranges) > self._gaps:
             raise RemoteProtocolError(ErrorCode.E_FLOW, "chunks are too scattered", section="9.4")
-        if self._list_known:
-            if not list_was_known:
-                self._verify_list()
-                finished = [leaf for leaf, missing in enumerate(self._missing) if not missing]
-            if finished:
-                self._verify_leaves(finished)
-        if self._received == self.wanted.total:
+        is_whole = self._received == self.wanted.total
+        if self._list_known and (is_whole or self._waiting >= _LEAVES_AT_ONCE):
+            self._verify_leaves()
+        if is_whole:
             self.state = ReceiverState.COMPLETE
 
     def end(self) -> None:
-        """Stop: chunks that still come are late. The sink keeps the leaves that were verified."""
+        """Stop: chunks that still come are late. The sink keeps the leaves that are whole and right."""
         self.state = ReceiverState.ENDED
         self._ranges = RangeSet()
+        if self._list_known and self._waiting:
+            # Over: nobody is blamed any more, and what the sink cannot keep is asked for once more.
+            with contextlib.suppress(RemoteProtocolError, OSError):
+                self._verify_leaves()
 
     def _hold_verified(self) -> None:
         """Take over what the sink holds; leaves without a list prove nothing."""
@@ -182,52 +190,66 @@ class ObjectReceiver:
     def _held_bytes(self) -> int:
         return sum(stop - start for start, stop in self._ranges)
 
-    def _store(self, start: int, data: memoryview) -> list[int]:
-        """Copy bytes that are new into their place; return the leaves that are whole now."""
+    def _store(self, start: int, data: memoryview) -> None:
+        """Copy bytes that are new into their place, and note the leaves that are whole now."""
         self._received += len(data)
         self.progress_bytes += len(data)
         boundary = self._list_bytes
         if start < boundary:
             head = data[: boundary - start]
             self._list[start : start + len(head)] = head
-            self._list_known = self._ranges.covers(0, boundary)
+            if self._ranges.covers(0, boundary):
+                self._verify_list()
             data = data[len(head) :]
             start = boundary
-        if not data:
-            return []
-        low = start - boundary
-        high = low + len(data)
-        self.sink.write(low, data)
-        finished: list[int] = []
-        for leaf in range(low // LEAF_BYTES, (high - 1) // LEAF_BYTES + 1):
-            self._missing[leaf] -= min(high, (leaf + 1) * LEAF_BYTES) - max(low, leaf * LEAF_BYTES)
-            if not self._missing[leaf]:
-                finished.append(leaf)
-        return finished
+        if data:
+            self.sink.write(start - boundary, data)
+            self._note(start - boundary, start - boundary + len(data))
+
+    def _note(self, low: int, high: int) -> None:
+        """Count new bytes of the body towards their leaves, of which all but the first and last are whole."""
+        missing = self._missing
+        first, end = low // LEAF_BYTES, (high - 1) // LEAF_BYTES + 1
+        if end - first == 1:
+            missing[first] -= high - low
+        else:
+            missing[first] -= (first + 1) * LEAF_BYTES - low
+            missing[end - 1] -= high - (end - 1) * LEAF_BYTES
+            for leaf in range(first + 1, end - 1):
+                missing[leaf] = 0
+            if missing[first]:
+                first += 1
+        if missing[end - 1]:
+            end -= 1
+        if first < end:
+            self._unverified.add(first, end)
+            self._waiting += end - first
 
     def _verify_list(self) -> None:
         leaves = [bytes(self._list[i : i + HASH_BYTES]) for i in range(0, self._list_bytes, HASH_BYTES)]
         if merkle_root(leaves) != self.root:
             raise _hash_error("leaf list does not give the offered root")
         self.sink.keep_list(bytes(self._list))
+        self._list_known = True
 
-    def _verify_leaves(self, leaves: list[int]) -> None:
-        """Verify ascending leaves and have the sink keep those that are right, neighbours at once."""
-        first = end = leaves[0]
-        for leaf in leaves:
-            data = self.sink.read(leaf * LEAF_BYTES, min(self.size, (leaf + 1) * LEAF_BYTES))
-            if leaf_hash(data) != self._list[leaf * HASH_BYTES : (leaf + 1) * HASH_BYTES]:
-                self._keep(first, end)
-                raise _hash_error(f"leaf {leaf} does not match the leaf list")
-            if leaf != end:
-                self._keep(first, end)
-                first = leaf
-            end = leaf + 1
-        self._keep(first, end)
-
-    def _keep(self, first: int, end: int) -> None:
-        if first < end:
-            self.sink.keep_leaves(first, end)
+    def _verify_leaves(self) -> None:
+        """Verify the leaves that wait, and have the sink keep those that are right."""
+        waiting, self._unverified, self._waiting = self._unverified, RangeSet(), 0
+        for first, end in waiting:
+            data = self.sink.read(first * LEAF_BYTES, min(self.size, end * LEAF_BYTES))
+            hashes = hash_batch(memoryview(data))
+            expected = memoryview(self._list)[first * HASH_BYTES : end * HASH_BYTES]
+            if b"".join(hashes) == expected:
+                self.sink.keep_leaves(first, end)
+                continue
+            right = next(
+                leaf
+                for leaf, found in enumerate(hashes)
+                if found != expected[leaf * HASH_BYTES : (leaf + 1) * HASH_BYTES]
+            )
+            if right:
+                self.sink.keep_leaves(first, first + right)
+            raise _hash_error(f"leaf {first + right} does not match the leaf list")
 
 
 def _hash_error(message: str) -> RemoteProtocolError:

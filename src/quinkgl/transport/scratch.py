@@ -11,7 +11,7 @@ packet by packet, so that runs only ever are a faster way to the same result.
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
@@ -21,12 +21,16 @@ from quinkgl.transport.staging import (
     HEADER_BYTES,
     NONCE_FIELDS,
     counters_of,
-    run_packets_of,
     steps_of,
 )
 from quinkgl.wire.packets import BULK_HEADER, BULK_OVERHEAD_BYTES
 
+RUN_BYTES = 4 * 65_536
+"""The longest run that is opened in one sweep: a driver may hand several on as one."""
+RUN_PACKETS = 256
 _SIZES_KEPT = 4
+_PLACES_KEPT = 8
+"""Where a driver's runs begin in its memory: at its start, or behind one that ended early."""
 _LARGEST_INTEGER = (1 << 64) - 1
 """Numbers and offsets that would count beyond this are no run."""
 
@@ -49,35 +53,26 @@ class _Slots:
     """Buffers for runs whose segments have one size."""
 
     __slots__ = (
-        "ciphertexts",
         "constant",
         "count",
         "counters",
         "expected",
         "first",
-        "headers",
         "nonce_numbers",
         "nonces",
-        "packets",
         "plain",
         "plains",
-        "rows",
         "steps",
     )
 
     def __init__(self, segment_size: int) -> None:
-        self.count = count = run_packets_of(segment_size)
+        self.count = count = max(2, min(RUN_PACKETS, RUN_BYTES // segment_size))
         chunk = segment_size - BULK_OVERHEAD_BYTES
-        self.packets = memoryview(bytearray(count * segment_size))
-        starts = range(0, count * segment_size, segment_size)
-        self.headers = [self.packets[start : start + HEADER_BYTES] for start in starts]
-        self.ciphertexts = [self.packets[start + HEADER_BYTES : start + segment_size] for start in starts]
         self.plain = memoryview(bytearray(count * chunk))
         self.plains = [self.plain[start : start + chunk] for start in range(0, count * chunk, chunk)]
         nonces = memoryview(bytearray(count * NONCE_FIELDS.itemsize))
         self.nonces = [nonces[start : start + 12] for start in range(0, count * 12, 12)]
         self.nonce_numbers = np.ndarray((count,), NONCE_FIELDS, nonces)["number"]
-        self.rows = np.ndarray((count, HEADER_BYTES), np.uint8, self.packets, 0, (segment_size, 1))
         self.expected = np.zeros((count, HEADER_BYTES), np.uint8)
         self.counters = counters_of(self.expected, count, HEADER_BYTES)
         self.first = np.zeros(2, np.uint64)
@@ -86,16 +81,33 @@ class _Slots:
         """First byte, connection id and transfer that stand in all rows of ``expected``."""
 
 
+class _Segments:
+    """The parts of the segments of a run, in the memory where they arrived."""
+
+    __slots__ = ("ciphertexts", "headers", "rows", "size")
+
+    def __init__(self, data: memoryview, segment_size: int) -> None:
+        """Cut ``data`` up; its last segment may be shorter, but has a whole header."""
+        self.size = len(data)
+        starts = range(0, len(data), segment_size)
+        self.headers = [data[start : start + HEADER_BYTES] for start in starts]
+        self.ciphertexts = [data[start + HEADER_BYTES : start + segment_size] for start in starts]
+        self.rows = np.ndarray((len(starts), HEADER_BYTES), np.uint8, data, 0, (segment_size, 1))
+
+
 class Scratch:
     """The buffers of an endpoint that its sessions open runs in: one set for each segment size in use.
 
     Only sizes of which an authentic packet has come are admitted: a stranger makes nobody allocate.
     """
 
-    __slots__ = ("_slots", "_sweep")
+    __slots__ = ("_places", "_segments", "_slots", "_sweep")
 
     def __init__(self) -> None:
         self._slots: dict[int, _Slots] = {}
+        self._places: dict[tuple[int, int], _Segments] = {}
+        self._segments: _Segments | None = None
+        """Of the run just read."""
         self._sweep: deque[int] = deque(maxlen=0)
 
     def admits(self, segment_size: int) -> bool:
@@ -126,18 +138,18 @@ class Scratch:
         if number > _LARGEST_INTEGER - count or offset > _LARGEST_INTEGER - count * chunk:
             return None
         size = min(len(data), count * segment_size)
-        slots.packets[:size] = data[:size]
-        constant = (first_byte, connection_id, transfer)
-        if constant != slots.constant:
-            slots.constant = constant
-            slots.expected[:] = slots.rows[0]
-        count = self._regular(slots, count, number, offset)
-        size = min(size, count * segment_size)
         if size - (count - 1) * segment_size <= BULK_OVERHEAD_BYTES:
             # A last segment that is too short for any chunk.
             count -= 1
             size = count * segment_size
-        return RunHeader(first_byte, number, count, transfer, offset, size) if count > 1 else None
+        segments = self._segments = self._cut(data[:size], segment_size)
+        constant = (first_byte, connection_id, transfer)
+        if constant != slots.constant:
+            slots.constant = constant
+            slots.expected[:] = segments.rows[0]
+        regular = self._regular(slots, segments.rows[:count], number, offset)
+        size = min(size, regular * segment_size)
+        return RunHeader(first_byte, number, regular, transfer, offset, size) if regular > 1 else None
 
     def open_untrusted(self, keys: PacketKeys, run: RunHeader, segment_size: int) -> memoryview | None:
         """Return the bytes of the run just read, None where any of its tags is wrong.
@@ -145,19 +157,24 @@ class Scratch:
         They stay valid until the next run is read.
         """
         slots = self._slots[segment_size]
+        segments = self._segments
+        if segments is None:
+            return None
         full, rest = divmod(run.size, segment_size)
         slots.nonce_numbers[:] = slots.counters[:, 0]
         nonces = slots.nonces if full == slots.count else slots.nonces[:full]
         decrypt_into = keys.aead.decrypt_into
         length = full * (segment_size - BULK_OVERHEAD_BYTES)
         try:
-            self._sweep.extend(map(decrypt_into, nonces, slots.ciphertexts, slots.headers, slots.plains))
+            self._sweep.extend(
+                map(decrypt_into, nonces, segments.ciphertexts, segments.headers, slots.plains)
+            )
             if rest:
                 chunk = rest - BULK_OVERHEAD_BYTES
                 decrypt_into(
                     slots.nonces[full],
-                    slots.ciphertexts[full][: rest - HEADER_BYTES],
-                    slots.headers[full],
+                    segments.ciphertexts[full][: rest - HEADER_BYTES],
+                    segments.headers[full],
                     slots.plains[full][:chunk],
                 )
                 length += chunk
@@ -165,13 +182,30 @@ class Scratch:
             return None
         return slots.plain[:length]
 
+    def _cut(self, data: memoryview, segment_size: int) -> _Segments:
+        """Cut a run up.
+
+        A driver reads into the same memory again and again; where that is an array, whose size nobody can
+        change behind our back, its parts are remembered.
+        """
+        if not isinstance(data.obj, np.ndarray):
+            return _Segments(data, segment_size)
+        address: int = np.frombuffer(data, np.uint8).__array_interface__["data"][0]
+        place = (address, segment_size)
+        known = self._places.get(place)
+        if known is None or known.size < len(data):
+            if len(self._places) >= _PLACES_KEPT:
+                del self._places[next(iter(self._places))]
+            known = self._places[place] = _Segments(data, segment_size)
+        return known
+
     @staticmethod
-    def _regular(slots: _Slots, count: int, number: int, offset: int) -> int:
+    def _regular(slots: _Slots, rows: np.ndarray[Any, np.dtype[np.uint8]], number: int, offset: int) -> int:
         """How many segments at the start have the headers of one run."""
         slots.first[0] = number
         slots.first[1] = offset
         np.add(slots.steps, slots.first, out=slots.counters, casting="unsafe")
-        rows, expected = slots.rows[:count], slots.expected[:count]
+        expected = slots.expected[: len(rows)]
         if rows.tobytes() == expected.tobytes():
-            return count
+            return len(rows)
         return int((rows != expected).any(axis=1).argmax())

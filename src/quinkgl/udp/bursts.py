@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Literal, Protocol, TypeAlias
 
+import numpy as np
+
 from quinkgl.udp.sockets import BoundSocket, error_name, from_socket_address, to_socket_address
 from quinkgl.udp.stats import DriverStats
 from quinkgl.wire.addresses import Address
@@ -41,11 +43,15 @@ _MSG_CTRUNC: Final = getattr(socket, "MSG_CTRUNC", 0x08)
 
 _ROOM: Final = 65_536
 """Free bytes that each read needs: with fewer, a merged run would be cut short and lost."""
-_BUFFER_BYTES: Final = 4 * _ROOM
-_BURST_READS: Final = 128
-_BURST_BYTES: Final = 4 * _ROOM
+_GATHERED_BYTES: Final = 4 * _ROOM
+_GATHERED_SEGMENTS: Final = 256
+"""What is handed on as one run at most. It may be several times what one call brings: the machine's work for
+a run hardly depends on its length, until its buffers no longer fit into a core's cache."""
+_BUFFER_BYTES: Final = _GATHERED_BYTES + _ROOM
+_BURST_READS: Final = 256
+_BURST_BYTES: Final = 8 * _ROOM
 """A burst ends after so many calls or bytes: then events, acknowledgements and other tasks get their turn.
-Four merged runs are what one acknowledgement should cover; fewer datagrams a burst than about 64 would let
+Eight merged runs are what one acknowledgement should cover; fewer datagrams a burst than about 64 would let
 the waiting in between cost more than the datagrams."""
 
 _BROKEN_SOCKET: Final = frozenset({errno.EBADF, errno.ENOTSOCK})
@@ -83,7 +89,8 @@ class BurstSocket:
         self._socket = bound.socket
         self._family = bound.socket.family
         self._plain_addresses = self._family == socket.AF_INET
-        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        # An array's memory stays where it is, so the machine may remember how it cut a run up.
+        self._buffer = np.empty(_BUFFER_BYTES, np.uint8).data
         self._unsent: deque[tuple[bytes, Address, int | None]] = deque()
 
     @property
@@ -230,7 +237,7 @@ class BurstSocket:
                 if source is not None:
                     self._deliver(receive_datagram, start, end, size, source, now)
                 start, end, size, source = end, end + length, segment, raw
-                stop = start + min(RUN_BYTES, RUN_SEGMENTS * size)
+                stop = start + min(_GATHERED_BYTES, _GATHERED_SEGMENTS * size)
             ends = not size or (end - start) % size or end + size > stop
             if ends or end + _ROOM > _BUFFER_BYTES:
                 self._deliver(receive_datagram, start, end, size, raw, now)

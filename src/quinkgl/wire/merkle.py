@@ -37,11 +37,18 @@ def leaf_hashes(
     view = memoryview(data).cast("B")
     step = _LEAVES_AT_ONCE * LEAF_BYTES
     batches = [view[start : start + step] for start in range(0, max(1, len(view)), step)]
-    return [each for hashes in mapper(_batch_hashes, batches) for each in hashes]
+    return [each for hashes in mapper(hash_batch, batches) for each in hashes]
 
 
-def _batch_hashes(view: memoryview) -> list[bytes]:
-    return [leaf_hash(view[start : start + LEAF_BYTES]) for start in range(0, max(1, len(view)), LEAF_BYTES)]
+def hash_batch(view: memoryview) -> list[bytes]:
+    """Hash the leaves of a stretch of an object, which begins with a leaf and ends with one."""
+    sha256 = hashlib.sha256
+    hashes = []
+    for start in range(0, max(1, len(view)), LEAF_BYTES):
+        digest = sha256(b"\x00")
+        digest.update(view[start : start + LEAF_BYTES])
+        hashes.append(digest.digest())
+    return hashes
 
 
 def merkle_root(leaves: Sequence[bytes]) -> bytes:

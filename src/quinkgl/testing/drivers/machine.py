@@ -15,6 +15,8 @@ from quinkgl.wire.addresses import Address
 
 GOODBYE: Final = b"goodbye"
 """The datagram by which a correspondent's partner knows that it closes."""
+_LONGEST_RUN_BYTES: Final = 1 << 20
+"""What a driver may hand on as one run; longer ones keep everything else waiting."""
 
 
 class DriverFaultError(AssertionError):
@@ -84,7 +86,7 @@ class Correspondent:
             raise RuntimeError("this machine is broken")
         size = segment_size or max(1, len(data))
         starts = range(0, max(1, len(data)), size)
-        if len(data) > 1 << 16:
+        if len(data) > _LONGEST_RUN_BYTES:
             raise DriverFaultError(f"a run of {len(data)} bytes")
         for start in starts:
             one = bytes(data[start : start + size])
