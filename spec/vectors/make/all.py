@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import encoding, identities, messages, primitives, statements
+from . import encoding, identities, messages, primitives, statements, swarms
 from .family import Family, Json, code_of, plain
 
 FAMILIES: tuple[Family, ...] = (
@@ -10,6 +10,7 @@ FAMILIES: tuple[Family, ...] = (
     *identities.FAMILIES,
     *encoding.FAMILIES,
     *messages.FAMILIES,
+    *swarms.FAMILIES,
     *statements.FAMILIES,
 )
 

@@ -208,10 +208,11 @@ class ManifestSource(PeerMachine[SourceEvent]):
         """Take one message of the fetcher.
 
         Raises RemoteProtocolError for bytes that break the specification (the codes of the decoder), and for
-        anything but the request for the next piece (E_PROTOCOL). Then the state is FAILED.
+        anything but the request for the next piece (E_PROTOCOL), also when there is none. Then the state is
+        FAILED.
         """
         self._advance(now)
-        if self.state is not FetchState.OPEN:
+        if self.state is FetchState.FAILED:
             self.stats.drop("after_end")
             return
         try:
@@ -248,7 +249,7 @@ class ManifestSource(PeerMachine[SourceEvent]):
                     self._emit(FetchOver(ErrorCode.E_MAN_UNKNOWN))
                     return
                 # Each piece once and in order: a session costs no more than one manifest.
-                if offset != self._sent_bytes:
+                if offset != self._sent_bytes or offset == len(self._manifest):
                     raise _breach("a request out of turn", "H-034")
                 self._send_piece(offset)
             case _:
