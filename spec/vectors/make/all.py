@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import encoding, identities, messages, primitives, statements, swarms
+from . import encoding, gossip, handshakes, identities, long_packets, messages, primitives, statements, swarms
 from .family import Family, Json, code_of, plain
 
 FAMILIES: tuple[Family, ...] = (
@@ -11,7 +11,10 @@ FAMILIES: tuple[Family, ...] = (
     *encoding.FAMILIES,
     *messages.FAMILIES,
     *swarms.FAMILIES,
+    *handshakes.FAMILIES,
+    *long_packets.FAMILIES,
     *statements.FAMILIES,
+    *gossip.FAMILIES,
 )
 
 

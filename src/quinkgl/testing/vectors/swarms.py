@@ -21,7 +21,7 @@ from quinkgl.testing.vectors.ours import Fields, Refused, operation
 from quinkgl.wire.limits import CONSTANTS
 from quinkgl.wire.messages.fetch import Piece, encode_fetch_message
 
-_MEMBER, _FETCH = 1, 2
+_MEMBER, _FETCH, _SERVICE = 1, 2, 3
 _MACS = slice(21, 53)
 
 
@@ -102,8 +102,10 @@ def derive(given: Fields) -> tuple[Fields, Fields]:
         ikm = hashlib.sha256(domain_label("possession") + b"\x00" + known).digest() + secret
     elif given["mode"] == _FETCH:
         keys, ikm = derive_fetch_keys(known, secret), domain_label("fetch") + secret
-    else:
+    elif given["mode"] == _SERVICE:
         keys, ikm = derive_service_keys(known), known
+    else:
+        raise ValueError(f"no mode {given['mode']}")
     return {"ikm": ikm, "root": keys.root}, {
         "swarm_id": keys.swarm_id,
         "psk": keys.psk,
