@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from quinkgl.swarm import (
+    FingerprintNotReceived,
+    FingerprintReceived,
     PeerConnected,
     PeerConvicted,
     PeerDisconnected,
@@ -15,6 +17,7 @@ from quinkgl.swarm import (
     UpdateNotDelivered,
     UpdateReceived,
 )
+from quinkgl.testing.sim.books import check_books
 from quinkgl.testing.sim.host import Host
 from quinkgl.transport import leaf_hashes, merkle_root
 from quinkgl.wire.addresses import Address
@@ -50,6 +53,8 @@ class _Life:
     missed: dict[tuple[bytes, bytes], None] = field(default_factory=dict)
     """Those whose session ended first: the newest is offered again, and its fate told once more."""
     newest: bytes = b""
+    asked: dict[bytes, None] = field(default_factory=dict)
+    """Who was asked for a fingerprint and has not answered."""
     closed: bool = False
     events: int = 0
 
@@ -93,6 +98,10 @@ class Watch:
         for target in targets:
             life.owed[target, root] = None
 
+    def on_asked(self, peer: Peer, other: bytes) -> None:
+        """A fingerprint is asked for."""
+        self._lives[peer.index].asked[other] = None
+
     def on_event(self, peer: Peer, event: Any) -> None:
         """A swarm says something: it must fit what it said before, and what is true."""
         life = self._lives[peer.index]
@@ -101,16 +110,8 @@ class Watch:
         if life.closed:
             raise InvariantError(f"node {peer.index} said {event} after SwarmClosed")
         match event:
-            case PeerConnected(other):
-                if other in life.connected:
-                    raise InvariantError(f"node {peer.index} connected twice to {other.hex()}")
-                life.connected[other] = None
-                if life.missed.pop((other, life.newest), True) is None:
-                    life.owed[other, life.newest] = None
-            case PeerDisconnected(other):
-                if other not in life.connected:
-                    raise InvariantError(f"node {peer.index} lost {other.hex()}, whom it never had")
-                del life.connected[other]
+            case PeerConnected() | PeerDisconnected():
+                self._on_session(peer, life, event)
             case UpdateReceived():
                 self._on_received(peer, life, event)
             case UpdateDelivered(other, root):
@@ -120,12 +121,37 @@ class Watch:
                 self._on_answer(peer, life, other, root)
                 if root == life.newest:
                     life.missed[other, root] = None
+            case FingerprintReceived() | FingerprintNotReceived():
+                self._on_fingerprint(peer, life, event)
             case PeerConvicted(other):
                 self._on_convicted(peer, event)
             case SwarmClosed():
                 life.closed = True
         if life.events % _COUNT_EVERY == 0 and peer.swarm is not None:
             self.check_memory(peer.swarm, peer.index)
+
+    def _on_session(self, peer: Peer, life: _Life, event: PeerConnected | PeerDisconnected) -> None:
+        other = event.peer
+        if isinstance(event, PeerDisconnected):
+            if other not in life.connected:
+                raise InvariantError(f"node {peer.index} lost {other.hex()}, whom it never had")
+            del life.connected[other]
+            return
+        if other in life.connected:
+            raise InvariantError(f"node {peer.index} connected twice to {other.hex()}")
+        life.connected[other] = None
+        if life.missed.pop((other, life.newest), True) is None:
+            life.owed[other, life.newest] = None
+
+    def _on_fingerprint(
+        self, peer: Peer, life: _Life, event: FingerprintReceived | FingerprintNotReceived
+    ) -> None:
+        if event.peer not in life.asked:
+            raise InvariantError(f"node {peer.index} was answered for a fingerprint that it did not ask for")
+        del life.asked[event.peer]
+        shown = self._world.honest_by_id.get(event.peer)
+        if isinstance(event, FingerprintReceived) and shown is not None and event.body != shown.fingerprint:
+            raise InvariantError(f"node {peer.index} got a fingerprint that is not node {shown.index}'s")
 
     def _on_received(self, peer: Peer, life: _Life, event: UpdateReceived) -> None:
         header = event.header
@@ -203,6 +229,13 @@ class Watch:
         for name, (held, bound) in swarm.occupancy().items():
             if held > bound:
                 raise InvariantError(f"node {index} holds {held} {name}, its bound is {bound}")
+
+    def check_books(self) -> None:
+        """No exchange has one side alone, and the sum of all numbers is what it was."""
+        world = self._world
+        books = [world.honest_by_id[peer].books for peer in world.exchanging]
+        self.checks += 1
+        check_books(books, world.total)
 
     def check_connected(self, peer: Peer) -> None:
         """What a swarm lists as its peers is what it has said."""

@@ -42,7 +42,12 @@ class Liveness:
                     missing.append(f"nodes {here.index} and {there.index} picked each other, no session")
                 elif here.received.get(there.identity.peer_id, -1.0) < healed_at:
                     missing.append(f"nothing of node {there.index} has come to node {here.index}")
+        if world.may_offer and world.exchanging:
+            missing.append("exchanges may still begin")
         for peer in world.peers.values():
+            swarm = peer.swarm
+            if swarm is not None and (count := len(swarm.open_exchanges())):
+                missing.append(f"node {peer.index} has {count} exchanges open")
             if not peer.left:
                 done = sum(1 for at in peer.productive if at > healed_at)
                 if done < _ROUNDS:

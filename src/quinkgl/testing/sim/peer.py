@@ -8,11 +8,13 @@ addresses does, and saves its state after each round.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from quinkgl.crypto.identity import Identity
-from quinkgl.swarm import Swarm, SwarmClosed, UpdateReceived
-from quinkgl.testing.sim.draws import between, sample, stream
+from quinkgl.swarm import SaveWanted, Swarm, SwarmClosed, UpdateReceived
+from quinkgl.testing.sim.books import Books
+from quinkgl.testing.sim.draws import below, between, chance, choose, sample, stream
 from quinkgl.testing.sim.host import Host
 
 if TYPE_CHECKING:
@@ -20,8 +22,28 @@ if TYPE_CHECKING:
 
 _MAINTAIN_S = 4.0
 """How often the sessions with the picked peers are looked after."""
+_ASKS = 0.3
+"""How often a peer asks another for its fingerprint at the end of a round."""
 _WAIT_S = 0.5
 """How often a peer looks whether it has company enough to begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """One checkpoint: everything that a later life begins with."""
+
+    number: int
+    swarm: Mapping[str, Any]
+    round: int
+    books: Books
+
+
+class _Writing(NamedTuple):
+    """A checkpoint that is on its way to the disk, and the mark of the state in it."""
+
+    life: int
+    disk: Disk
+    mark: int
 
 
 class Peer:
@@ -34,7 +56,8 @@ class Peer:
         self.picks = picks
         self.life = 0
         self.round = 0
-        self.disk: Mapping[str, Any] | None = None
+        self.disk: Disk | None = None
+        self.books = Books(below(stream(world.plan.seed, "number", host.index), 1000))
         self.left = False
         self.received: dict[bytes, float] = {}
         """When the last update of each author came, virtual time."""
@@ -42,7 +65,9 @@ class Peer:
         """When each round ended in which something came, virtual time."""
         self.updates_received = 0
         self.updates_published = 0
+        self.fingerprint = stream(world.plan.seed, "fingerprint", host.index).randbytes(200)
         self._came = 0
+        self._saves = 0
         self._body_rng = stream(world.plan.seed, "bodies", host.index)
         self._rng = stream(world.plan.seed, "application", host.index)
 
@@ -65,13 +90,18 @@ class Peer:
             return
         self.life += 1
         rng = stream(self.world.plan.seed, "swarm", self.index, self.life)
-        state = None if self.disk is None else self.disk["swarm"]
-        self.round = 0 if self.disk is None else self.disk["round"]
+        state = None if self.disk is None else self.disk.swarm
+        self.round = 0 if self.disk is None else self.disk.round
         swarm = self.world.make_swarm(self.host, self.identity, rng, state=state)
+        if self.disk is not None:
+            self.books = self.disk.books.copy()
+            self.books.forget_closed(swarm)
         self.host.install(swarm, self.on_event)
         self.world.watch.on_started(self)
         if self.round:
             swarm.set_round(self.round, now=self.host.now)
+        swarm.set_fingerprint(self.fingerprint, 0, now=self.host.now)
+        self._save()  # the incarnation of this life must outlast it before anything is published
         self._maintain(self.life)
         wait_s = between(self._rng, 0.2, 1.0) * self.world.plan.round_s
         self.world.scheduler.after(wait_s, self._end_round, self.life)
@@ -103,6 +133,11 @@ class Peer:
             self.received[event.header.author] = self.world.scheduler.now
         elif isinstance(event, SwarmClosed):
             self.host.uninstall()
+        elif isinstance(event, SaveWanted):
+            self._save()
+        elif self.swarm is not None:
+            friend = getattr(event, "peer", b"") in self.world.exchanging
+            self.books.on_event(self.swarm, event, self.host.now, answers=friend)
 
     def _end_round(self, life: int) -> None:
         swarm = self.swarm
@@ -119,7 +154,8 @@ class Peer:
         now = self.host.now
         swarm.set_round(self.round, now=now)
         self._publish(swarm, now)
-        self.disk = {"swarm": swarm.state(), "round": self.round}
+        self._talk(swarm, now)
+        self._save()
         self.host.settle(now)
         if plan.rounds is None or self.round < plan.rounds:
             self.world.scheduler.after(plan.round_s * between(self._rng, 0.9, 1.1), self._end_round, life)
@@ -140,13 +176,49 @@ class Peer:
         self.updates_published += 1
         self.world.watch.on_published(self, self.round, root, body, targets)
 
+    def _talk(self, swarm: Swarm, now: float) -> None:
+        """Ask a peer for its fingerprint, and offer one an exchange."""
+        peers = [view.peer for view in swarm.peers()]
+        if peers and chance(self._rng, _ASKS):
+            peer = choose(self._rng, peers)
+            if swarm.request_fingerprint(peer, now=now):
+                self.world.watch.on_asked(self, peer)
+        friends = [peer for peer in peers if peer in self.world.exchanging]
+        if self.identity.peer_id in self.world.exchanging and friends and self.world.may_offer:
+            self.books.offer(swarm, choose(self._rng, friends), now)
+
+    def _save(self) -> None:
+        """Begin to write a checkpoint: it is on the disk a little later, and known to be, later still."""
+        swarm = self.swarm
+        if swarm is None:
+            return
+        self._saves += 1
+        disk = Disk(self._saves, swarm.state(), self.round, self.books.copy())
+        writing = _Writing(self.life, disk, swarm.exchange_mark)
+        self.world.scheduler.after(between(self._rng, 0.001, 0.02), self._write, writing)
+
+    def _write(self, writing: _Writing) -> None:
+        if writing.life != self.life or not self.host.is_up:
+            return
+        if self.disk is None or writing.disk.number > self.disk.number:
+            self.disk = writing.disk
+        self.world.scheduler.after(between(self._rng, 0.001, 0.02), self._tell_written, writing)
+
+    def _tell_written(self, writing: _Writing) -> None:
+        swarm = self.swarm
+        if writing.life == self.life and swarm is not None:
+            swarm.state_saved(writing.mark, now=self.host.now)
+            self.host.settle()
+
     def _maintain(self, life: int) -> None:
         """Call the peers that were picked and are not there."""
         swarm = self.swarm
         if life != self.life or swarm is None or self.left:
             return
         connected = {view.peer: None for view in swarm.peers()}
-        for index in self.picks:
+        friends = (self.world.honest_by_id.get(view.peer) for view in swarm.open_exchanges())
+        open_with = [friend.index for friend in friends if friend is not None]
+        for index in dict.fromkeys((*self.picks, *open_with)):
             address = self.world.address_of(index)
             peer = self.world.id_of(index)
             if address is not None and peer not in connected:

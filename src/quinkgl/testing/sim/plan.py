@@ -198,7 +198,7 @@ def draw_plan(seed: int, wishes: Wishes | None = None) -> Plan:
     return Plan(
         seed=seed,
         nodes=nodes,
-        picks=_picks(rng, count),
+        picks=_picks(rng, nodes),
         actions=tuple(sorted(actions, key=lambda action: action.at_s)),
         conditions=_bad(rng) if wishes.bad_links else CALM,
         heal_at_s=wishes.safety_s,
@@ -301,8 +301,12 @@ def _bad(rng: Random) -> Conditions:
     )
 
 
-def _picks(rng: Random, count: int) -> tuple[tuple[int, int], ...]:
-    """A ring through all in random order, and chords: everybody picks some, and is picked by them."""
+def _picks(rng: Random, nodes: tuple[NodePlan, ...]) -> tuple[tuple[int, int], ...]:
+    """A ring through all in random order, and chords: everybody picks some, and is picked by them.
+
+    Who knows nobody that is honest and can be called would never come in; it picks node 0.
+    """
+    count = len(nodes)
     order = sample(rng, range(count), count)
     pairs: dict[tuple[int, int], None] = {}
     for position, index in enumerate(order):
@@ -313,6 +317,14 @@ def _picks(rng: Random, count: int) -> tuple[tuple[int, int], ...]:
         if count > 2:
             first, second = sample(rng, range(count), 2)
             pairs[min(first, second), max(first, second)] = None
+    doors = [
+        not node.misbehaviour and not node.leaves and node.nat in (NatClass.NONE, NatClass.FULL_CONE)
+        for node in nodes
+    ]
+    for index in range(1, count):
+        others = [b if a == index else a for a, b in pairs if index in (a, b)]
+        if not any(doors[other] for other in others):
+            pairs[0, index] = None
     return tuple(pairs)
 
 

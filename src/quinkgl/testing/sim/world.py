@@ -38,6 +38,8 @@ _PHANTOM_HOST = "6.6.0."
 _PHANTOMS = 8
 _PORT = 4000
 _LIVENESS_STEP_S = 2.0
+_OFFERS_UNTIL_S = 20.0
+"""Seconds after the heal in which peers still begin exchanges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,13 @@ class World:
         self.network.set_conditions(plan.conditions)
         for index in range(len(plan.nodes)):
             self._add(index)
+        self.exchanging: dict[bytes, None] = {
+            peer.identity.peer_id: None
+            for index, peer in self.peers.items()
+            if plan.exchanges and not plan.nodes[index].leaves
+        }
+        """Peers that exchange numbers with each other: the honest that stay."""
+        self.total = sum(self.honest_by_id[peer].books.number for peer in self.exchanging)
         for action in plan.actions:
             self.scheduler.at(action.at_s, self._act, action)
 
@@ -150,6 +159,8 @@ class World:
             self.watch.check_connected(peer)
             if peer.swarm is not None:
                 self.watch.check_memory(peer.swarm, peer.index)
+        if done and self.exchanging:
+            self.watch.check_books()
         if not done:
             raise InvariantError(f"not live {LIVENESS_S:.0f} s after the heal: {self.liveness.missing()}")
         self.live_after_s = self.scheduler.now - healed_at
@@ -205,6 +216,11 @@ class World:
     def is_phantom(address: Address) -> bool:
         """Whether an address is one of those where nobody is."""
         return address[0].startswith(_PHANTOM_HOST)
+
+    @property
+    def may_offer(self) -> bool:
+        """Whether there is time to begin an exchange: all must be over before the judgement."""
+        return self.scheduler.now < self.plan.heal_at_s + _OFFERS_UNTIL_S
 
     def make_swarm(
         self,
