@@ -353,6 +353,29 @@ def test_an_initiator_keeps_to_the_first_answer():
     assert pair.last(US, ExchangeCommitted)
 
 
+@pytest.mark.req("B-003")
+def test_nobody_else_has_a_say_in_an_exchange():
+    pair = Pair()
+    name, _ = pair.in_doubt()
+    answer = pair.answer(name)
+    machine = pair.machines[THEM]
+    machine.peer_connected(OTHER, now=0.0)
+    for word in (Commit(name, answer), Abort(name, answer, 0), Abort(name, None, 0)):
+        machine.receive_message(OTHER, encode_exchange_message(word), now=0.0)
+    events = machine.drain().events
+    assert not [event for event in events if isinstance(event, (ExchangeCommitted, ExchangeAborted))]
+    assert [view.exchange for view in machine.open()] == [name]
+    assert not machine.wants_object(OTHER, ROOTS[US], 100)
+
+
+@pytest.mark.req("B-001")
+def test_every_exchange_and_every_answer_has_a_number_of_its_own():
+    pair = Pair(limits=limits_with(exchanges_per_peer=4))
+    names = [pair.agree() for _ in range(4)]
+    answers = [message.answer for message in pair.said if isinstance(message, Accept)]
+    assert len({*names, *answers}) == 8
+
+
 def test_an_offer_that_comes_again_is_answered_again():
     pair = Pair()
     pair.offer()

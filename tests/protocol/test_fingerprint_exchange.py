@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quinkgl.crypto.cose import sign1
+from quinkgl.crypto.cose import decode_sign1_untrusted, sign1
 from quinkgl.crypto.identity import Identity
 from quinkgl.protocol.fingerprint_exchange import (
     FingerprintExchange,
@@ -226,12 +226,21 @@ def test_a_body_beyond_our_limit_is_not_taken():
     assert verifier.drain(0.0).events == (FingerprintNotReceived(ErrorCode.E_TOO_BIG),)
 
 
+@pytest.mark.req("N-010")
 def test_a_peer_that_asks_without_reading_costs_a_bounded_queue():
     _, holder = pair(shelf_with())
     for index in range(100):
         request = Request(index.to_bytes(NONCE_BYTES, "big"))
         holder.receive_message(encode_fingerprint_message(request), now=0.0)
-    assert len(holder.drain(0.0).of("next_message")) <= 8
+    answers = [decode_fingerprint_message_untrusted(data) for data in holder.drain(0.0).of("next_message")]
+    assert 1 <= len(answers) <= 8
+    nonces = [
+        decode_statement_untrusted(decode_sign1_untrusted(one.statement, max_bytes=300).payload).nonce
+        if isinstance(one, Answer)
+        else one.nonce
+        for one in answers
+    ]
+    assert nonces == [index.to_bytes(NONCE_BYTES, "big") for index in range(len(answers))]
     assert holder.stats.dropped["request_queue_full"] >= 92
 
 

@@ -319,6 +319,13 @@ def test_a_round_must_be_above_the_last_one_received():
     them.give(header(11))
 
 
+@pytest.mark.req("G-003")
+def test_the_wall_clock_of_an_author_decides_nothing():
+    them = Offering(listening())
+    for round, issued in enumerate((int(UNIX), 0, 2**53 - 1, int(UNIX) - 10**8), start=10):
+        assert them.give(header(round, issued=issued)).header.issued == issued
+
+
 @pytest.mark.req("G-016")
 def test_the_same_update_again_is_a_duplicate():
     them = Offering(listening())

@@ -281,6 +281,8 @@ def test_the_machine_does_what_its_table_says(state, event):
     drained = one.drain()
     assert one.state is following
     assert (raised is not None) == (action.name == "FAULT")
+    if raised is not None:
+        assert raised.code is (ErrorCode.E_CBOR if event is Input.BREACH else ErrorCode.E_PROTOCOL)
     sent = [type(decode_manifest_message_untrusted(data)) for data in drained.of("next_message")]
     assert sent == {"SEND_AGREE": [Agree], "SEND_REFUSE": [Refuse]}.get(action.name, [])
     reported = [type(event) for event in drained.events]

@@ -327,6 +327,17 @@ def test_records_are_handed_on_as_they_were_signed():
     assert odd.encoded in sent(machine)[C]
 
 
+@pytest.mark.req("M-041")
+def test_a_record_is_handed_on_whatever_addresses_it_has():
+    """None of them means anything here; the neighbour may live next to that peer."""
+    machine = connected(0)
+    private = record(1, addresses=(("10.0.0.1", 1), ("127.0.0.1", 2), ("fe80::1", 3)))
+    tell(machine, A, private)
+    assert discovered(machine) == []
+    machine.peer_connected(C, None, now=machine.now)
+    assert private.encoded in sent(machine)[C]
+
+
 @pytest.mark.req("M-023")
 def test_a_neighbour_is_told_a_record_once():
     machine = connected(0, 1)

@@ -104,6 +104,15 @@ def test_every_threat_has_a_defence_a_rule_and_a_test() -> None:
         assert "::test_" in cells[4], cells[0]
 
 
+@pytest.mark.req("G-046")
+def test_no_message_has_a_place_for_a_score() -> None:
+    """Nobody can tell a score, or take one, where no message and no signed statement can carry it."""
+    schemas = sorted((SPEC / "schema").glob("*.cddl"))
+    assert len(schemas) >= 8
+    for path in schemas:
+        assert not re.search(r"score|reputation|rating", path.read_text(encoding="utf-8"), re.IGNORECASE)
+
+
 # --- the schema files say what the codecs do ---
 
 MEMBER = re.compile(r"^\s*(\?\s*)?([0-9]+) => ", re.MULTILINE)

@@ -43,6 +43,7 @@ def test_who_shows_none_says_why():
     swarms.network.run(lambda: len(answers(asker)) == 2, limit_s=1)
     codes = [event.code for event in answers(asker)]
     assert codes == [ErrorCode.E_FP_UNSUPPORTED, ErrorCode.E_FP_BUDGET]
+    assert asker.machine.peers()[0].score == 0
     assert shower.machine.stats.dropped["E_FP_BUDGET"] == 1
 
 

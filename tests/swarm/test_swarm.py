@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from quinkgl.crypto.cose import decode_sign1_untrusted
 from quinkgl.crypto.mac import verify
 from quinkgl.crypto.psk import derive_member_keys
 from quinkgl.manifest import ManifestError
@@ -26,10 +27,20 @@ from quinkgl.swarm import (
 from quinkgl.testing.contract import Checked, assert_refuses_reentry
 from quinkgl.testing.network import Link, Node
 from quinkgl.testing.swarms import SwarmNetwork, small_manifest, updates_of
-from quinkgl.transport import ConnectionConfig, Endpoint, EndpointConfig, TransferFailed
+from quinkgl.transport import (
+    ConnectionConfig,
+    ConnectionEstablished,
+    ConnectionLost,
+    Endpoint,
+    EndpointConfig,
+    TransferFailed,
+)
 from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
+from quinkgl.wire.limits import LIMITS
 from quinkgl.wire.merkle import leaf_hash
+from quinkgl.wire.messages.manifest import Agree, Hello, Refuse, Terms, encode_manifest_message
+from quinkgl.wire.messages.membership import decode_record_untrusted
 from quinkgl.wire.messages.session import TransportParameters
 from quinkgl.wire.packets import PacketForm, packet_form
 
@@ -226,6 +237,77 @@ def test_a_message_before_the_manifest_is_agreed_ends_the_session():
     assert (lost.code, lost.by_remote) == (ErrorCode.E_FRAME_CONTEXT, True)
     assert member.machine.stats.dropped["E_FRAME_CONTEXT"] == 1
     assert not member.machine.peers()
+
+
+def close_of(say) -> tuple[int, bool]:
+    """How a member ends a session in which somebody else says this on the manifest channel."""
+    net = SwarmNetwork(seed=8)
+    net.add()
+    raw = add_raw_endpoint(net)
+    raw.machine.connect(net.address(0), now=0.0)
+    peer = net.identity(0).peer_id
+    assert net.network.run(lambda: peer in raw.machine.peers(), limit_s=10)
+    raw.machine.send_message(peer, Channel.MANIFEST, say, now=net.network.now)
+    net.network.run(lambda: peer not in raw.machine.peers(), limit_s=10)
+    (lost,) = [event for event in raw.events if isinstance(event, ConnectionLost)]
+    return lost.code, lost.by_remote
+
+
+@pytest.mark.req("H-006", "E-002", "E-003")
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (Refuse(ErrorCode.E_MAN_ARCH, "arch_hash", "no"), ErrorCode.E_MAN_ARCH),
+        (Refuse(0x1234, "", ""), ErrorCode.E_PROTOCOL),
+        (Refuse(ErrorCode.E_IDLE, "", ""), ErrorCode.E_PROTOCOL),
+        (Agree(), ErrorCode.E_PROTOCOL),
+        (
+            Hello(
+                Terms(bytes(32), 3, "", (64,), (10,), "FedAvg", "Random", False, 0, None, 1000),
+                initiator=True,
+            ),
+            ErrorCode.E_MAN_UNKNOWN,
+        ),
+    ],
+    ids=["refused", "refused with an unknown code", "with a local code", "out of turn", "other terms"],
+)
+def test_a_manifest_that_is_not_agreed_ends_the_session_with_its_code(said, code):
+    assert close_of(encode_manifest_message(said)) == (code, True)
+
+
+@pytest.mark.req("M-042", "S-022")
+def test_an_address_of_a_record_is_for_the_key_of_that_record_alone():
+    """The record is genuine; at the address that it names sits another member."""
+    net = SwarmNetwork(seed=4)
+    for _ in range(3):
+        net.add(config=QUICK)
+    raw = add_raw_endpoint(net)
+    net.members[1].machine.set_addresses((RAW,), now=0.0)
+    net.connect(1, 0)
+    assert net.network.run(lambda: bool(net.members[0].machine.peers()), limit_s=10)
+    net.network.run(limit_s=12)  # a record is issued anew once in a shuffle interval
+    net.network.set_link(net.address(1), net.address(2), Link(loss=1.0))
+    net.connect(2, 0)
+    net.network.run(limit_s=10)
+    assert RAW in net.members[2].sent_to
+    assert net.members[2].machine.stats.dropped["E_HS_IDENTITY"] >= 1
+    assert not [event for event in raw.events if isinstance(event, ConnectionEstablished)]
+
+
+@pytest.mark.req("S-026", "M-016")
+def test_what_another_sees_as_our_address_does_not_enter_our_record():
+    """The peer tells it in the handshake; it may lie, and a translator's address leads nobody here."""
+    net = SwarmNetwork(seed=3)
+    net.network.translate(net.address(1), moves_host=True)
+    net.network.rebind(net.address(1))
+    net.mesh(2)
+    seen = net.members[0].machine.peers()[0].address
+    assert seen == net.network.public_address(net.address(1)) != net.address(1)
+    net.network.run(limit_s=LIMITS.record_ttl_s / 2 + 60.0)
+    (record,) = net.members[0].machine.state()["membership"]["records"]
+    envelope = decode_sign1_untrusted(record, max_bytes=LIMITS.record_bytes)
+    found = decode_record_untrusted(envelope.payload)
+    assert (found.key, found.addresses) == (net.identity(1).peer_id, (net.address(1),))
 
 
 # Updates

@@ -227,6 +227,15 @@ def test_a_packet_counts_once():
     assert table.dropped == {"replay": 2}
 
 
+@pytest.mark.req("V-001")
+def test_a_datagram_is_one_packet_and_never_two():
+    table = Dialogue()
+    one, other = (table.peer.seal(encode_path_challenge(data)) for data in (b"12345678", b"87654321"))
+    assert table.deliver(one + other) == []
+    assert table.dropped == {"tag": 1}
+    assert PathResponse(b"12345678") in table.deliver(one)
+
+
 @pytest.mark.req("P-022")
 def test_packets_below_the_window_are_replays():
     table = Dialogue()

@@ -153,6 +153,15 @@ def test_a_forged_cookie_is_not_believed(position):
     assert [kind(data) for data in answers(endpoint, cookie, B)] == [LongType.INIT]
 
 
+@pytest.mark.req("W-011")
+def test_what_a_cookie_packet_reserves_is_ignored():
+    endpoint, init = opening()
+    (cookie,) = answers(loaded(), init)
+    assert cookie[13:21] == bytes(8)
+    later = cookie[:13] + b"\xff" * 8 + cookie[21:]
+    assert [kind(data) for data in answers(endpoint, later, B)] == [LongType.INIT]
+
+
 @pytest.mark.req("S-065")
 def test_cookies_do_not_make_a_node_send_more_than_once_a_try():
     endpoint, init = opening()

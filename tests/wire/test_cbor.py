@@ -257,6 +257,23 @@ def test_refused_encodings(data):
     assert code_of(bytes.fromhex(data)) is REFUSED[data]
 
 
+@pytest.mark.req("C-015")
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        ("821817f7", ErrorCode.E_CBOR_CANON),  # 23 in two bytes, then undefined
+        ("82f71817", ErrorCode.E_SCHEMA),
+        ("826375cc88ff", ErrorCode.E_CBOR_CANON),  # text that is not composed, then a break
+        ("82ff6375cc88", ErrorCode.E_CBOR),
+        ("580a61", ErrorCode.E_CBOR_CANON),  # one string: its head is too long, and it is cut short
+        ("62ff", ErrorCode.E_CBOR),  # its length before its content, which is no UTF-8
+        ("a2020301f7", ErrorCode.E_CBOR_CANON),  # keys out of order, then a value that is not allowed
+    ],
+)
+def test_the_first_fault_in_the_order_of_the_bytes_is_reported(data, code):
+    assert code_of(bytes.fromhex(data)) is code
+
+
 def test_an_error_names_the_message_and_the_place():
     with pytest.raises(RemoteProtocolError, match=r"peer record.*byte 3.*C-006") as caught:
         decode(b"\x82\x00\xf7", where="peer record")

@@ -56,6 +56,13 @@ def test_codes_are_unique_and_never_grease(name):
     assert not [code for _, code in codes if code >= 0x1B and (code - 0x1B) % 0x1F == 0]
 
 
+@pytest.mark.req("W-020")
+@pytest.mark.parametrize("name", ["frames", "packets", "channels"])
+def test_codes_of_one_byte_that_are_sent_are_standard(name):
+    """Everything that a node sends is looked up here: nothing provisional, experimental or private is."""
+    assert all(entry["code"] <= 0x3F for entry in spec_data.load(f"registries/{name}").values())
+
+
 def test_domain_labels_cannot_be_confused():
     """What is signed begins with label and 0x00, so no label may contain 0x00 or be used twice."""
     domains = spec_data.load("registries/domains")
