@@ -63,6 +63,15 @@ def test_codes_of_one_byte_that_are_sent_are_standard(name):
     assert all(entry["code"] <= 0x3F for entry in spec_data.load(f"registries/{name}").values())
 
 
+@pytest.mark.req("R-001", "Q-015")
+def test_what_is_in_flight_asks_for_an_ack_and_has_to_do_with_the_current_path():
+    """What asks for no ACK is never tracked, and a lost challenge is no sign of congestion."""
+    frames = spec_data.load("registries/frames")
+    apart = {"PATH_CHALLENGE", "PATH_RESPONSE"}
+    in_flight = {name for name, entry in frames.items() if entry["congestion_controlled"]}
+    assert in_flight == {name for name, entry in frames.items() if entry["ack_eliciting"]} - apart
+
+
 def test_domain_labels_cannot_be_confused():
     """What is signed begins with label and 0x00, so no label may contain 0x00 or be used twice."""
     domains = spec_data.load("registries/domains")
