@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from . import encoding, gossip, handshakes, identities, long_packets, messages, primitives, statements, swarms
+from . import (
+    encoding,
+    gossip,
+    handshakes,
+    identities,
+    long_packets,
+    messages,
+    packets,
+    primitives,
+    statements,
+    swarms,
+)
 from .family import Family, Json, code_of, plain
 
 FAMILIES: tuple[Family, ...] = (
@@ -13,6 +24,7 @@ FAMILIES: tuple[Family, ...] = (
     *swarms.FAMILIES,
     *handshakes.FAMILIES,
     *long_packets.FAMILIES,
+    *packets.FAMILIES,
     *statements.FAMILIES,
     *gossip.FAMILIES,
 )

@@ -21,7 +21,16 @@ Operation = Callable[[Fields], tuple[Fields, Fields]]
 OPERATIONS: dict[tuple[str, str], Operation] = {}
 """By family and operation; filled by the modules below."""
 
-MODULES = ("encoding", "primitives", "identities", "messages", "statements", "swarms", "handshakes")
+MODULES = (
+    "encoding",
+    "primitives",
+    "identities",
+    "messages",
+    "statements",
+    "swarms",
+    "handshakes",
+    "packets",
+)
 
 
 class Refused(Exception):  # noqa: N818 - it is one answer of two, not a fault
