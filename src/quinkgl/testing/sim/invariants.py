@@ -53,6 +53,8 @@ class _Life:
     missed: dict[tuple[bytes, bytes], None] = field(default_factory=dict)
     """Those whose session ended first: the newest is offered again, and its fate told once more."""
     newest: bytes = b""
+    had: dict[tuple[bytes, int, int], None] = field(default_factory=dict)
+    """Author, incarnation and round of every update that came."""
     asked: dict[bytes, None] = field(default_factory=dict)
     """Who was asked for a fingerprint and has not answered."""
     closed: bool = False
@@ -159,6 +161,10 @@ class Watch:
             raise InvariantError(
                 f"node {peer.index} got an update of {event.peer.hex()}, who is not connected"
             )
+        position = header.author, header.incarnation, header.round
+        if position in life.had:
+            raise InvariantError(f"node {peer.index} got round {header.round} of {header.author.hex()} twice")
+        life.had[position] = None
         self._arrived[peer.identity.peer_id, header.root] = None
         author = self._world.honest_by_id.get(header.author)
         body = bytes(event.body)
@@ -166,7 +172,7 @@ class Watch:
             if merkle_root(leaf_hashes(body)) != header.root:
                 raise InvariantError(f"node {peer.index} got a body that does not have its root")
             return
-        published = self._published.get((header.author, header.incarnation, header.round))
+        published = self._published.get(position)
         if published is None or published.root != header.root:
             raise InvariantError(
                 f"node {peer.index} got round {header.round} of {header.incarnation} of node {author.index}, "

@@ -45,14 +45,28 @@ class Liveness:
         if world.may_offer and world.exchanging:
             missing.append("exchanges may still begin")
         for peer in world.peers.values():
-            swarm = peer.swarm
-            if swarm is not None and (count := len(swarm.open_exchanges())):
-                missing.append(f"node {peer.index} has {count} exchanges open")
+            missing += [f"node {peer.index} has an exchange open with {other}" for other in self._open(peer)]
             if not peer.left:
                 done = sum(1 for at in peer.productive if at > healed_at)
                 if done < _ROUNDS:
                     missing.append(f"node {peer.index} has ended {done} rounds with updates")
         return missing
+
+    def _open(self, peer: Peer) -> list[int]:
+        """Return the nodes with which a peer has an exchange that must be over by now.
+
+        One that the other side has behind it is over but for its last word. That waits for the next session,
+        which this side cannot begin where a translator stands before the other.
+        """
+        world, found = self._world, []
+        for view in () if peer.swarm is None else peer.swarm.open_exchanges():
+            other = world.honest_by_id.get(view.peer)
+            if other is None or other.swarm is None:
+                continue
+            names = [theirs.exchange for theirs in other.swarm.open_exchanges()]
+            if world.address_of(other.index) is not None or view.exchange in names:
+                found.append(other.index)
+        return found
 
     def pairs(self) -> list[tuple[Peer, Peer]]:
         """Return the pairs of honest peers that picked each other, and of which one can call the other."""

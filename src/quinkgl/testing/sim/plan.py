@@ -17,6 +17,7 @@ from quinkgl.testing.sim import adversary
 from quinkgl.testing.sim.draws import below, between, chance, choose, sample, stream, weighted
 from quinkgl.testing.sim.links import CALM, Bursts, Conditions
 from quinkgl.testing.sim.nat import NatClass
+from quinkgl.wire.limits import CONSTANTS
 
 LIVENESS_S = 120.0
 """Virtual seconds after the heal within which everything good must have happened."""
@@ -99,6 +100,11 @@ class Plan:
     exchanges: bool = False
     """Whether honest peers also exchange numbers two-sidedly; nobody then loses its disk."""
     post_quantum: bool = False
+    """Whether ML-KEM-768 goes into the keys. The library draws it by itself, so that the trace hash of such a
+    world covers sizes and times of datagrams, and not their contents."""
+    key_phase_packets: int = CONSTANTS.key_phase_packets
+    """Packets under one key, and seconds between two fresh secrets."""
+    ratchet_s: float = CONSTANTS.ratchet_s
     null_cipher: bool = True
     strict: bool = True
     """Whether hosts check all that they can at each step."""
@@ -206,6 +212,8 @@ def draw_plan(seed: int, wishes: Wishes | None = None) -> Plan:
         update_bytes=wishes.update_bytes,
         exchanges=exchanges,
         post_quantum=chance(rng, 0.1),
+        key_phase_packets=choose(rng, [20, 50]) if chance(rng, 0.3) else CONSTANTS.key_phase_packets,
+        ratchet_s=choose(rng, [3.0, 20.0]) if chance(rng, 0.3) else CONSTANTS.ratchet_s,
         null_cipher=wishes.null_cipher,
     )
 
@@ -246,9 +254,12 @@ def _churn(
             actions.append(Action(between(rng, until_s * 0.5, until_s), Kind.LEAVE, index))
         elif fate < 0.45:
             at_s = between(rng, 8.0, until_s * 0.8)
-            disk = 1.0 if keeps_disks or chance(rng, 0.6) else 0.0
-            actions.append(Action(at_s, Kind.CRASH, index, disk))
-            actions.append(Action(at_s + between(rng, 0.05, 25.0), Kind.START, index))
+            for _ in range(1 + below(rng, 2)):
+                disk = 1.0 if keeps_disks or chance(rng, 0.6) else 0.0
+                actions.append(Action(at_s, Kind.CRASH, index, disk))
+                at_s += between(rng, 0.05, 25.0)
+                actions.append(Action(at_s, Kind.START, index))
+                at_s += between(rng, 0.05, 20.0)
     return actions, tuple(changed)
 
 

@@ -31,7 +31,7 @@ from quinkgl.testing.sim.scheduler import Scheduler
 from quinkgl.testing.sim.trace import Kind as TraceKind
 from quinkgl.testing.sim.trace import Trace
 from quinkgl.testing.swarms import small_manifest
-from quinkgl.transport import EndpointConfig, PostQuantum
+from quinkgl.transport import ConnectionConfig, EndpointConfig, KeyLimits, PostQuantum
 from quinkgl.wire.addresses import Address
 
 _PHANTOM_HOST = "6.6.0."
@@ -68,13 +68,16 @@ class World:
     def __init__(self, plan: Plan, *, trace_file: IO[str] | None = None) -> None:
         self.plan = plan
         self.scheduler = Scheduler()
-        self.trace = Trace(trace_file)
+        self.trace = Trace(trace_file, contents=not plan.post_quantum)
         self.network = Network(self.scheduler, self.trace, stream(plan.seed, "links"))
         self.manifest = small_manifest(f"simulated {plan.seed}")
         self.keys = derive_member_keys(self.manifest.canonical_bytes())
         self.config = SwarmConfig(
             endpoint=EndpointConfig(
-                post_quantum=PostQuantum.OFFERED if plan.post_quantum else PostQuantum.NO
+                post_quantum=PostQuantum.OFFERED if plan.post_quantum else PostQuantum.NO,
+                connection=ConnectionConfig(
+                    keys=KeyLimits(phase_packets=plan.key_phase_packets, ratchet_s=plan.ratchet_s)
+                ),
             ),
             target_peers=plan.target_peers,
         )
@@ -331,8 +334,7 @@ class World:
                 if host.translator is not None:
                     host.rebind()
             case Kind.STEP:
-                host.clock.step(self.scheduler.now, action.value)
-                host.replan()
+                host.step_clock(action.value)
             case Kind.UNIX_STEP:
                 host.clock.unix_error_s += action.value
                 if peer.swarm is not None:

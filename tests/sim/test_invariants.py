@@ -1,0 +1,241 @@
+"""Every invariant and every check of a host fails when it is broken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from quinkgl.swarm import (
+    FingerprintReceived,
+    PeerConnected,
+    PeerConvicted,
+    PeerDisconnected,
+    SwarmClosed,
+    UpdateDelivered,
+    UpdateReceived,
+)
+from quinkgl.testing.contract import ContractError
+from quinkgl.testing.sim import InvariantError, NodePlan, Plan, World
+from quinkgl.testing.sim.books import Books, check_books
+from quinkgl.testing.sim.host import Host
+from quinkgl.testing.sim.plan import Action, Kind
+from quinkgl.testing.sim.scheduler import Scheduler
+from quinkgl.testing.sim.trace import Trace
+from quinkgl.transport import Transmit
+
+PLAN = Plan(
+    seed=1,
+    nodes=(NodePlan(), NodePlan(), NodePlan()),
+    picks=((0, 1), (1, 2), (0, 2)),
+    actions=tuple(Action(0.0, Kind.START, index) for index in range(3)),
+    round_s=2.0,
+)
+
+
+@pytest.fixture
+def world():
+    """Three honest peers after some rounds."""
+    world = World(PLAN)
+    world.run_until(8.0)
+    assert world.watch.delivered > 5
+    return world
+
+
+@pytest.fixture
+def update(world):
+    """An update that peer 0 really got, as it would be told again."""
+    seen = []
+    peer = world.peers[0]
+    on_event = peer.host.on_event
+    peer.host.on_event = lambda event: (seen.append(event), on_event(event))
+    world.run_until(15.0)
+    return next(event for event in seen if isinstance(event, UpdateReceived))
+
+
+def other(world):
+    return world.peers[1].identity.peer_id
+
+
+@pytest.mark.parametrize(
+    ("event", "complaint"),
+    [
+        (lambda world: PeerConnected(other(world), ("5.0.1.1", 4000), incoming=True), "connected twice"),
+        (lambda _: PeerDisconnected(bytes(32), 0, "", by_remote=False), "never had"),
+        (lambda world: UpdateDelivered(other(world), bytes(32)), "told twice, or for nothing"),
+        (lambda world: FingerprintReceived(other(world), b"x", 0), "did not ask for"),
+        (lambda world: PeerConvicted(other(world), 1, b"", b""), "which is honest"),
+    ],
+)
+def test_an_event_that_contradicts_is_noticed(world, event, complaint):
+    with pytest.raises(InvariantError, match=complaint):
+        world.watch.on_event(world.peers[0], event(world))
+
+
+def test_nothing_may_follow_the_end(world):
+    world.watch.on_event(world.peers[0], SwarmClosed())
+    with pytest.raises(InvariantError, match="after SwarmClosed"):
+        world.watch.on_event(world.peers[0], SwarmClosed())
+
+
+def test_what_arrives_must_have_been_published_and_once(world, update):
+    def told(**changes):
+        header = replace(update.header, **changes.pop("header", {}))
+        world.watch.on_event(world.peers[0], replace(update, header=header, **changes))
+
+    with pytest.raises(InvariantError, match="a stranger"):
+        told(peer=bytes(32))
+    with pytest.raises(InvariantError, match="twice"):
+        told()
+    for changes, complaint in (
+        ({"header": {"round": 999}}, "nobody published"),
+        ({"header": {"root": bytes(32)}}, "nobody published"),
+        ({"body": memoryview(b"other")}, "another body"),
+    ):
+        world.watch.on_stopped(world.peers[0])
+        world.watch.on_started(world.peers[0])
+        world.watch.on_event(world.peers[0], PeerConnected(update.peer, ("5.0.1.1", 4000), incoming=True))
+        with pytest.raises(InvariantError, match=complaint):
+            told(**changes)
+
+
+def test_a_delivery_that_never_was_is_noticed(world):
+    peer, target = world.peers[0], world.peers[1]
+    world.watch.on_published(peer, 777, bytes(32), b"", [target.identity.peer_id])
+    with pytest.raises(InvariantError, match="believes that node 1 has"):
+        world.watch.on_event(peer, UpdateDelivered(target.identity.peer_id, bytes(32)))
+
+
+def test_an_address_that_has_not_proved_itself_gets_three_times_its_bytes(world):
+    host, nobody = world.peers[0].host, world.phantom(world.peers[0]._rng)  # noqa: SLF001
+    world.watch.on_forged(nobody, host.address, 100)
+    world.watch.on_nowhere(host, nobody, b"\x40" * 300)
+    with pytest.raises(InvariantError, match="301 bytes"):
+        world.watch.on_nowhere(host, nobody, b"\x40")
+
+
+def test_a_collection_beyond_its_bound_is_noticed(world):
+    swarm = world.peers[0].swarm
+    world.watch.check_memory(swarm, 0)
+    assert {name.split()[0] for name in swarm.occupancy()} == {
+        "transport",
+        "membership",
+        "gossip",
+        "exchange",
+    }
+
+    class Fat:
+        def occupancy(self):
+            return {"things": (4, 3)}
+
+    with pytest.raises(InvariantError, match="holds 4 things"):
+        world.watch.check_memory(Fat(), 0)
+
+
+def test_peers_that_were_not_told_of_are_noticed(world):
+    world.watch.check_connected(world.peers[0])
+    world.watch.on_event(world.peers[0], PeerDisconnected(other(world), 0, "", by_remote=False))
+    with pytest.raises(InvariantError, match="lists other peers"):
+        world.watch.check_connected(world.peers[0])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "complaint"),
+    [
+        (Books(10, applied={b"e": 3}), Books(17), "has the sides"),
+        (Books(10, applied={b"e": 3}), Books(10, applied={b"e": -2}), "has the sides"),
+        (Books(10), Books(11), "the sum"),
+    ],
+)
+def test_books_that_do_not_balance_are_noticed(first, second, complaint):
+    check_books([Books(12, applied={b"e": -2}), Books(8, applied={b"e": 2})], 20)
+    with pytest.raises(AssertionError, match=complaint):
+        check_books([first, second], 20)
+
+
+# The machine contract, as a host checks it
+
+
+class Machine:
+    """A machine that keeps the contract; each of those below breaks one rule of it."""
+
+    def __init__(self):
+        self.now, self.due, self.out = 0.0, None, []
+        self.deadline_reason = "test"
+
+    def receive_datagram(self, data, source, *, now, segment_size=None):
+        self.now, self.out = now, [bytes(data)]
+
+    def handle_timer(self, *, now):
+        self.now = max(self.now, now)
+        if self.due is not None and self.due <= now:
+            self.due = None
+
+    def next_event(self):
+        return None
+
+    def next_datagram(self, now):
+        return Transmit(self.out.pop(), ("5.0.0.9", 1)) if self.out else None
+
+    def deadline(self):
+        return self.now if self.out else self.due
+
+
+class Silent(Machine):
+    def deadline(self):
+        return self.due
+
+
+class Stuck(Machine):
+    def handle_timer(self, *, now):
+        pass
+
+
+class Keeper(Machine):
+    def receive_datagram(self, data, source, *, now, segment_size=None):
+        self.now, self.out = now, [data]
+
+
+class Wire:
+    def __init__(self):
+        self.sent = []
+
+    def send(self, host, data, destination, segment_size):
+        self.sent.append(data)
+
+
+def placed(machine):
+    scheduler = Scheduler()
+    host = Host(0, ("5.0.0.1", 1), scheduler=scheduler, sender=Wire(), trace=Trace())
+    host.install(machine, lambda _: None)
+    return scheduler, host
+
+
+def test_a_machine_that_keeps_the_contract_passes():
+    scheduler, host = placed(Machine())
+    host.machine.due = 2.0
+    host.settle()
+    host.arrive(b"hello", ("5.0.0.9", 1), None)
+    scheduler.run(5.0)
+    assert host._sender.sent == [b"hello"]  # noqa: SLF001
+    assert host.machine.due is None
+
+
+def test_output_that_no_deadline_announced_is_noticed():
+    _, host = placed(Silent())
+    with pytest.raises(ContractError, match="while deadline"):
+        host.arrive(b"hello", ("5.0.0.9", 1), None)
+
+
+def test_a_timer_without_progress_is_noticed():
+    scheduler, host = placed(Stuck())
+    host.machine.due = 2.0
+    host.settle()
+    with pytest.raises(ContractError, match="no progress"):
+        scheduler.run(5.0)
+
+
+def test_bytes_that_were_kept_without_a_copy_are_spoilt():
+    _, host = placed(Keeper())
+    host.arrive(b"hello", ("5.0.0.9", 1), None)
+    assert host._sender.sent == [b"\xa5" * 5]  # noqa: SLF001
