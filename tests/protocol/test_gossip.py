@@ -490,6 +490,7 @@ def test_an_older_update_does_not_supersede():
     assert them.accepted(header(10))
     assert them.code(header(9)) is ErrorCode.SUPERSEDED
     assert them.code(header(10)) is ErrorCode.NOT_WANTED
+    assert them.code(header(10, nonce=bytes([1]) * 16)) is ErrorCode.NOT_WANTED  # the same, signed again
     assert them.machine.inbox(THEM.peer_id) is Inbox.WANTED
 
 

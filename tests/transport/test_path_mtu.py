@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 
 import pytest
 
+from quinkgl.transport.congestion import NewReno
+from quinkgl.transport.flow import Flow
 from quinkgl.transport.path_mtu import MtuState, PathMtu
+from quinkgl.transport.stats import EndpointStats
+from quinkgl.transport.timers import TimerTable
 from quinkgl.wire.limits import CONSTANTS
 
 BASE = CONSTANTS.base_mtu_bytes
@@ -88,6 +93,50 @@ def test_one_probe_is_on_its_way_at_a_time():
     mtu.on_probe_sent(5, mtu.probe_due(0.0), 0.0, TIMEOUT_S)
     assert mtu.is_waiting
     assert mtu.probe_due(0.05) is None
+
+
+def flow(found: int) -> Flow:
+    """The sending side of a path that is known to carry ``found`` bytes, with the window of the start."""
+    made = Flow(
+        make_mtu=lambda: PathMtu(start=found, cap=65507, discovery=True),
+        new_controller=NewReno,
+        max_ack_delay_s=0.025,
+        max_probe_interval_s=6.0,
+        run_packets=64,
+        timers=TimerTable(),
+        stats=EndpointStats(),
+        rng=random.Random(1),
+    )
+    made.recovery.rtt.sample(0.1, 0.0)
+    return made
+
+
+@pytest.mark.req("Q-051")
+def test_a_probe_is_no_larger_than_the_window():
+    """8,952 bytes fit into a window of 14,720, 65,000 do not."""
+    assert flow(1452).mtu_probe_due(0.0) == 8952
+    large = flow(8952)
+    assert large.recovery.controller.window == 2 * 8952
+    assert large.mtu_probe_due(0.0) is None
+
+
+@pytest.mark.req("Q-051")
+def test_a_probe_is_sent_where_a_full_datagram_might_be_and_is_paced():
+    full = flow(1200)
+    for _ in range(10):
+        number = full.recovery.take_number()
+        full.recovery.on_sent(number, 1200, (), 0.0)
+    assert full.mtu_probe_due(0.0) is None  # the window is full
+    paced = flow(1452)
+    size = paced.mtu_probe_due(0.0)
+    assert size == 8952
+    paced.recovery.take_number()
+    paced.on_mtu_probe_sent(size, 0.0)
+    followers = 0
+    while paced.may_send(0.0):
+        paced.on_sent(1452)
+        followers += 1
+    assert followers == 4  # of a burst of ten
 
 
 @pytest.mark.req("P-040", "Q-050")

@@ -96,11 +96,11 @@ def test_many_numbers_that_ask_for_no_acknowledgement_cost_nothing():
 def test_only_the_largest_newly_acknowledged_packet_gives_a_sample():
     """Section 5.1."""
     made = recovery(rtt_s=None)
-    send(made, 1, 0.0)
-    send(made, 1, 1.0)
+    send(made, 2, 1.0)
     acknowledge(made, 1, now=1.2)
     assert made.rtt.latest == pytest.approx(0.2)
-    made.on_ack_untrusted([(0, 1)], 0.0, 5.0)
+    result = made.on_ack_untrusted([(0, 1)], 0.0, 1.22)
+    assert numbers_of(result.acknowledged) == [0]  # newly, and not the largest
     assert made.rtt.latest == pytest.approx(0.2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 import quinkgl.transport.endpoint as endpoint_module
 import quinkgl.transport.handshake as handshake_module
@@ -38,8 +39,17 @@ from quinkgl.transport import (
 from quinkgl.wire.cbor import encode
 from quinkgl.wire.control import Channel, encode_control
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
-from quinkgl.wire.frames import PING, Ack, Close, decode_frames_untrusted, encode_control_frame
+from quinkgl.wire.frames import (
+    PING,
+    Ack,
+    Close,
+    Control,
+    decode_frames_untrusted,
+    encode_control_frame,
+    encode_path_challenge,
+)
 from quinkgl.wire.key_log import parse_key_log
+from quinkgl.wire.messages.secrets import ExchangeOffer, encode_exchange_message
 from quinkgl.wire.messages.session import TransportParameters
 from quinkgl.wire.packets import KEY_PHASE_BIT, PacketForm, packet_form
 
@@ -213,6 +223,31 @@ def test_a_message_before_the_secret_ends_the_session(channel, post_quantum):
     (lost,) = table.events_of(ConnectionLost)
     assert lost.code is ErrorCode.E_HS_PQ_REQUIRED
     assert not table.events_of(MessageReceived)
+
+
+@pytest.mark.req("K-036")
+def test_a_responder_changes_keys_when_its_answer_was_read_and_not_before():
+    """An acknowledgement of some later packet does not say that the stream up to the answer has arrived."""
+    table = Dialogue()
+    public = X25519PrivateKey.from_private_bytes(bytes(range(32))).public_key().public_bytes_raw()
+    offer = encode_control(Channel.SESSION, encode_exchange_message(ExchangeOffer(2, public)))
+    heard = table.deliver(table.peer.seal(encode_control_frame(0, offer)))
+    assert [type(frame) for frame in heard] == [Ack, Control]
+    answer = table.peer.received[-1]
+
+    def phase_bit() -> int:
+        """The phase of the next packet that carries something."""
+        table.deliver(table.peer.seal(encode_path_challenge(bytes(8))))
+        return table.datagrams[-1][0] & KEY_PHASE_BIT
+
+    assert phase_bit() == 0
+    assert table.peer.received[-1] > answer
+    table.deliver(table.peer.seal(table.peer.acknowledge(table.peer.received[-1])))
+    assert phase_bit() == 0
+    table.deliver(table.peer.seal(table.peer.acknowledge(answer)))
+    table.command("send_message", table.peer.peer_id, Channel.GOSSIP, b"x")
+    packet = table.endpoint.next_datagram(table.now).data
+    assert packet[0] & KEY_PHASE_BIT
 
 
 @pytest.mark.req("K-037")
