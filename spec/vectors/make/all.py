@@ -12,6 +12,7 @@ from . import (
     packets,
     primitives,
     statements,
+    streams,
     swarms,
 )
 from .family import Family, Json, code_of, plain
@@ -25,6 +26,7 @@ FAMILIES: tuple[Family, ...] = (
     *handshakes.FAMILIES,
     *long_packets.FAMILIES,
     *packets.FAMILIES,
+    *streams.FAMILIES,
     *statements.FAMILIES,
     *gossip.FAMILIES,
 )

@@ -30,6 +30,7 @@ MODULES = (
     "swarms",
     "handshakes",
     "packets",
+    "streams",
 )
 
 
