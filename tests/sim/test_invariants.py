@@ -83,7 +83,7 @@ def test_what_arrives_must_have_been_published_and_once(world, update):
         header = replace(update.header, **changes.pop("header", {}))
         world.watch.on_event(world.peers[0], replace(update, header=header, **changes))
 
-    with pytest.raises(InvariantError, match="a stranger"):
+    with pytest.raises(InvariantError, match="who is not connected"):
         told(peer=bytes(32))
     with pytest.raises(InvariantError, match="twice"):
         told()
