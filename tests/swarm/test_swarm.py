@@ -140,6 +140,21 @@ def test_a_discovered_peer_that_no_address_leads_to_is_given_up():
     assert not events_of(net, 2, ConnectFailed)
 
 
+def test_a_discovered_peer_whose_session_ended_is_called_again():
+    net = SwarmNetwork(seed=6)
+    for _ in range(3):
+        net.add()
+    caller, called = net.members[2].machine, net.members[1].machine
+    caller.set_addresses((("10.0.5.5", 9),), now=0.0)  # so nobody can call it
+    net.network.run(limit_s=12)  # a record is issued anew once in a shuffle interval
+    net.connect(1, 0)
+    net.connect(2, 0)
+    assert net.network.run(lambda: len(caller.peers()) == 2, limit_s=60)
+    caller.disconnect(net.identity(1).peer_id, now=net.network.now)
+    assert net.network.run(lambda: len(caller.peers()) == len(called.peers()) == 1, limit_s=10)
+    assert net.network.run(lambda: len(caller.peers()) == 2, limit_s=300)
+
+
 @pytest.mark.req("S-022")
 def test_the_expected_identity_is_checked():
     net = SwarmNetwork(seed=6)

@@ -204,6 +204,7 @@ class Sessions:
 
     def _on_agreed(self, peer: bytes, neighbour: Neighbour, now: float) -> None:
         neighbour.connected = True
+        self._dialler.on_established(peer)
         self._fingerprints.open(peer, now=now)
         self._membership.peer_connected(peer, neighbour.record or None, now=now)
         self._gossip.peer_connected(peer, now=now)
