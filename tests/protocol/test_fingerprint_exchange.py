@@ -211,8 +211,11 @@ def test_an_answer_of_earlier_serves_no_later_request():
     verifier.receive_message(
         encode_fingerprint_message(Decline(bytes(NONCE_BYTES), ErrorCode.E_FP_BUDGET)), now=now
     )
+    large = bytes(LIMITS.fingerprint_bytes + 1)
+    stale = forged(nonce=bytes(NONCE_BYTES), body=large, digest=hashlib.sha256(large).digest())
+    verifier.receive_message(stale, now=now)
     assert verifier.drain(now).events == ()
-    assert verifier.stats.dropped == {"late_answer": 3}
+    assert verifier.stats.dropped == {"late_answer": 4}
 
 
 def test_a_body_beyond_our_limit_is_not_taken():

@@ -240,15 +240,15 @@ class FingerprintExchange(PeerMachine[FingerprintEvent]):
         if waiting is None:
             self.stats.drop("late_answer")
             return
-        if len(answer.body) > self._limits.fingerprint_bytes:
-            self._finish(FingerprintNotReceived(ErrorCode.E_TOO_BIG))
-            return
         envelope = decode_sign1_untrusted(
             answer.statement, max_bytes=STATEMENT_BYTES + ENVELOPE_BYTES, where="fingerprint statement"
         )
         statement = decode_statement_untrusted(envelope.payload)
         if statement.nonce != waiting.nonce:
             self.stats.drop("late_answer")  # to a request that was given up, or an old answer again
+            return
+        if len(answer.body) > self._limits.fingerprint_bytes:
+            self._finish(FingerprintNotReceived(ErrorCode.E_TOO_BIG))
             return
         self._check_binding_untrusted(statement, waiting, answer.body)
         verify_sign1_untrusted(envelope, DOMAIN, self._remote, code=ErrorCode.E_FP_BINDING)
