@@ -321,6 +321,10 @@ def test_a_state_of_another_form_is_refused(damage):
 @pytest.mark.req("B-021", "B-022")
 def test_what_is_unknown_was_decided_against_or_is_applied():
     pair = Pair()
+    name = pair.offer()
+    pair.drain(US)
+    pair.say(US, Ready(name, ANSWER))
+    assert pair.drain(US) == []  # the ACCEPT before it was lost, and comes again
     pair.say(US, Ready(NAME, ANSWER), Ask(NAME, ANSWER), Commit(NAME, ANSWER), Ack(NAME, ANSWER))
     gone = Abort(NAME, ANSWER, ErrorCode.GONE)
     assert pair.drain(US) == [gone, gone, Ack(NAME, ANSWER)]

@@ -183,6 +183,20 @@ def test_fetches_are_bounded_in_number_and_rate():
     assert isinstance(late.events[-1], ManifestFetched)
 
 
+@pytest.mark.req("H-036")
+def test_fetches_one_after_the_other_have_a_rate_too():
+    swarms = SwarmNetwork()
+    member = swarms.add()
+    ends = []
+    for index in range(LIMITS.manifest_fetches + 1):
+        joiner = fetcher(swarms, 0, address=("10.9.9.1", 5000 + index), seed=index)
+        run(swarms, joiner)
+        ends.append(joiner.events[-1])
+    assert [isinstance(end, ManifestFetched) for end in ends] == [True] * LIMITS.manifest_fetches + [False]
+    assert ends[-1].code is ErrorCode.E_BUSY
+    assert member.machine.stats.manifests_served == LIMITS.manifest_fetches
+
+
 class Stranger:
     """An endpoint with fetch keys, used for something else than fetching."""
 

@@ -79,6 +79,7 @@ def test_the_credit_counts_wanted_bytes_and_never_shrinks():
     made.on_credit(LIST + 1400)
     assert take_all(made) == []
     made.on_credit(LIST + 1600)
+    made.on_credit(LIST + 1550)
     assert take_all(made) == [Chunk(7, 20_500, 20_600)]
 
 
