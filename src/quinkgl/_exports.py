@@ -49,6 +49,7 @@ EXPORTS: Final[dict[str, str]] = {name: module for module, names in _BY_MODULE.i
 """Public name → the module that defines it."""
 
 EXTRAS: Final[dict[str, str]] = {
+    "hypothesis": "dev",
     "ipv8": "ipv8",
     "keras": "tensorflow",
     "matplotlib": "plot",

@@ -65,3 +65,14 @@ def test_the_machines_over_other_carriers_use_no_transport_of_ours() -> None:
 
 def test_one_seed_gives_one_run() -> None:
     assert run("swarm_in_memory.py") == run("swarm_in_memory.py")
+
+
+def test_a_carrier_with_a_defect_is_found_and_its_shortest_schedule_shown() -> None:
+    assert run("testing_a_carrier.py") == [
+        "Stream: no fault found",
+        "TakesZeroForNothing: side 1 never receives b''",
+        "  side 0 sends b''",
+        "KeepsTheOldQueue: side 1 receives b'', which nobody sent in this connection",
+        "  side 0 sends b''",
+        "  the connection breaks and is made anew",
+    ]

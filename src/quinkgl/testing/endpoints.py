@@ -105,9 +105,13 @@ class Pair:
         config_a: EndpointConfig | None = None,
         config_b: EndpointConfig | None = None,
         deep: bool = False,
+        network: VirtualNetwork | None = None,
     ) -> None:
-        """Make the pair; ``deep`` lets the checker compare whole states around calls that change nothing."""
-        self.network = VirtualNetwork(seed, link)
+        """Make the pair, on a network of its own or on ``network``.
+
+        ``deep`` lets the checker compare whole states around calls that change nothing.
+        """
+        self.network = VirtualNetwork(seed, link) if network is None else network
         self.network.gathers = True
         self._deep = deep
         self.a = self.add(A, make_endpoint(2 * seed + 1, config=config_a))

@@ -278,29 +278,34 @@ class VirtualNetwork:
     def _push(self, source: Address, destination: Address, data: bytes) -> None:
         if self.tap is not None:
             self.tap(self.now, source, destination, data)
+        for when, body in self._arrivals(source, destination, data):
+            self._sequence += 1
+            heapq.heappush(self._queue, (when, self._sequence, source, destination, body))
+
+    def _arrivals(self, source: Address, destination: Address, data: bytes) -> list[tuple[float, bytes]]:
+        """Decide what becomes of a datagram: when each copy arrives, and its bytes; none where it is lost."""
         path = self._inside(source) or source, self._inside(destination) or destination
         link = self._links.get(path, self.link)
         rng = self.rng
         mtu = link.mtu_at(self.now)
         if mtu is not None and len(data) > mtu:
-            return
+            return []
         leaves_at = self._leaves_at(path, len(data), link)
         if leaves_at is None or rng.random() < link.loss:
-            return
+            return []
         if link.bursts is not None and self._is_lost_in_burst(path, link.bursts):
-            return
+            return []
         if link.blackouts is not None and link.blackouts.is_dark(leaves_at):
-            return
-        copies = 2 if rng.random() < link.duplicate else 1
-        for _ in range(copies):
+            return []
+        arrivals = []
+        for _ in range(2 if rng.random() < link.duplicate else 1):
             body = data
             if data and rng.random() < link.corrupt:
                 position = rng.randrange(len(data))
                 flipped = data[position] ^ (1 << rng.randrange(8))
                 body = data[:position] + bytes([flipped]) + data[position + 1 :]
-            when = leaves_at + link.delay_s + link.jitter_s * rng.random()
-            self._sequence += 1
-            heapq.heappush(self._queue, (when, self._sequence, source, destination, body))
+            arrivals.append((leaves_at + link.delay_s + link.jitter_s * rng.random(), body))
+        return arrivals
 
     def _inside(self, public: Address) -> Address | None:
         """Return the node behind a public address, None when a translator has given that address up."""
