@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quinkgl.wire.cbor import decode_untrusted, encode
-from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
+from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.limits import HARD, LIMITS
 from quinkgl.wire.messages.objects import (
     Cancel,
@@ -138,3 +138,27 @@ def test_mutated_bytes_raise_only_remote_protocol_error(message, data):
     encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(RemoteProtocolError):
         decode_object_message_untrusted(bytes(encoded))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Offer(1 << 32, bytes(32), 1, b""),
+        Offer(1, bytes(31), 1, b""),
+        Offer(1, bytes(32), HARD.object_bytes + 1, b""),
+        Offer(1, bytes(32), 1, bytes(LIMITS.header_bytes + 1)),
+        Offer(1, bytes(32), 1, b"", b""),
+        Want(1, (), 1),
+        Want(1, ((5, 5),), 1),
+        Want(1, ((5, 9), (9, 12)), 1),
+        Want(1, ((0, 1),), 1 << 64),
+        Done(-1),
+        Cancel(1, 1 << 16, by_offerer=True),
+    ],
+    ids=str,
+)
+@pytest.mark.req("C-009")
+def test_what_a_receiver_would_refuse_is_not_encoded(message):
+    with pytest.raises(LocalProtocolError) as refused:
+        encode_object_message(message)
+    assert refused.value.code is ErrorCode.E_USAGE

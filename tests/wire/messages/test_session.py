@@ -178,3 +178,19 @@ def test_mutated_bytes_raise_only_remote_protocol_error(payload, data):
     encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(RemoteProtocolError):
         decode_handshake_payload_untrusted(bytes(encoded))
+
+
+@pytest.mark.parametrize("extension", [None, {1: 2}, [{0: None}], dict.fromkeys(range(20), 0)], ids=str)
+@pytest.mark.req("C-022")
+def test_parameters_of_a_later_version_are_ignored_whatever_they_hold(extension):
+    """Key 2 is not a map for somebody else: its keys from 64 on may have any value."""
+    fields = fields_of(LARGEST)
+    fields[2][64] = extension
+    assert decode_handshake_payload_untrusted(encode(fields)) == LARGEST
+
+
+@pytest.mark.req("C-022")
+def test_any_number_of_parameters_of_a_later_version_is_ignored():
+    fields = fields_of(LARGEST)
+    fields[2].update(dict.fromkeys(range(64, 96), 0))
+    assert decode_handshake_payload_untrusted(encode(fields)) == LARGEST

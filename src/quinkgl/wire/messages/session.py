@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from quinkgl.wire.addresses import Address, decode_address_untrusted, encode_address
-from quinkgl.wire.cbor import bstr, decode_untrusted, encode, map_value, read_map_untrusted, uint
+from quinkgl.wire.cbor import bstr, encode, uint
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.limits import CONSTANTS, LIMITS
+from quinkgl.wire.messages.schema import Schema
 from quinkgl.wire.packets import CONNECTION_ID_BYTES
 
 _PEER, _SIGNATURE, _PARAMETERS, _RECORD, _OBSERVED, _CONNECTION_ID = range(6)
@@ -19,15 +20,30 @@ _MAX_IDLE_TIMEOUT_S = 600.0
 _MAX_ACK_DELAY_S = 1.0
 _TOKEN_BYTES = CONSTANTS.stateless_reset_token_bytes
 
-_PAYLOAD = {
-    _PEER: bstr(32, 32),
-    _SIGNATURE: bstr(64, 64),
-    _PARAMETERS: map_value(16),
-    _CONNECTION_ID: bstr(CONNECTION_ID_BYTES, CONNECTION_ID_BYTES),
-}
-_PAYLOAD_MAY_HAVE = {_RECORD: bstr(1, LIMITS.record_bytes), _OBSERVED: bstr(6, 18)}
-_PARAMETER_FIELDS = {_IDLE_TIMEOUT_MS: uint(), _MAX_DATAGRAM: uint(), _MAX_ACK_DELAY_MS: uint()}
-_PARAMETERS_MAY_HAVE = {_PQ: uint(), _RESET_TOKEN: bstr(_TOKEN_BYTES, _TOKEN_BYTES)}
+
+def _map(value: object) -> str | None:
+    """A map, whatever is in it: the schema of the parameters judges that."""
+    return None if isinstance(value, dict) else "not a map"
+
+
+_PAYLOAD = Schema(
+    _WHERE,
+    LIMITS.handshake_payload_bytes,
+    required={
+        _PEER: bstr(32, 32),
+        _SIGNATURE: bstr(64, 64),
+        _PARAMETERS: _map,
+        _CONNECTION_ID: bstr(CONNECTION_ID_BYTES, CONNECTION_ID_BYTES),
+    },
+    optional={_RECORD: bstr(1, LIMITS.record_bytes), _OBSERVED: bstr(6, 18)},
+)
+_TRANSPORT_PARAMETERS = Schema(
+    "transport parameters",
+    LIMITS.handshake_payload_bytes,
+    required={_IDLE_TIMEOUT_MS: uint(), _MAX_DATAGRAM: uint(), _MAX_ACK_DELAY_MS: uint()},
+    optional={_PQ: uint(), _RESET_TOKEN: bstr(_TOKEN_BYTES, _TOKEN_BYTES)},
+)
+"""Without the ranges: those are refused with a code of their own."""
 
 
 class PostQuantum(IntEnum):
@@ -77,7 +93,10 @@ class HandshakePayload:
 
 
 def encode_handshake_payload(payload: HandshakePayload) -> bytes:
-    """Encode the payload; empty record and unknown address are left out."""
+    """Encode the payload; empty record and unknown address are left out.
+
+    Its fields are the node's own, checked where they come from: an answer to a datagram is no place to raise.
+    """
     fields: dict[int, object] = {
         _PEER: payload.peer_id,
         _SIGNATURE: payload.signature,
@@ -96,12 +115,7 @@ def decode_handshake_payload_untrusted(data: bytes) -> HandshakePayload:
 
     RemoteProtocolError E_HS_PARAMS for parameters out of range, CBOR's own codes for the rest.
     """
-    fields = read_map_untrusted(
-        decode_untrusted(data, max_bytes=LIMITS.handshake_payload_bytes, where=_WHERE),
-        where=_WHERE,
-        required=_PAYLOAD,
-        optional=_PAYLOAD_MAY_HAVE,
-    )
+    fields = _PAYLOAD.decode_untrusted(data)
     observed = fields.get(_OBSERVED)
     return HandshakePayload(
         peer_id=fields[_PEER],
@@ -126,12 +140,7 @@ def _parameter_fields(parameters: TransportParameters) -> dict[int, object]:
 
 
 def _parameters_untrusted(value: object) -> TransportParameters:
-    fields = read_map_untrusted(
-        value,
-        where="transport parameters",
-        required=_PARAMETER_FIELDS,
-        optional=_PARAMETERS_MAY_HAVE,
-    )
+    fields = _TRANSPORT_PARAMETERS.read_untrusted(value)
     try:
         return TransportParameters(
             idle_timeout_s=fields[_IDLE_TIMEOUT_MS] / 1000,
