@@ -110,10 +110,11 @@ def test_a_fault_in_a_function_needs_the_tests_that_run_its_line():
             }
         },
         {"tests/a.py::a": 2.0, "tests/a.py::b": 1.0, "tests/a.py::c": 1.0},
+        {"src/small.py": SOURCE},
     )
     fault = small("one", "FACTOR * x", "FACTOR + x")
-    assert coverage.covering(fault, SOURCE) == {"tests/a.py::a", "tests/a.py::b"}
-    assert coverage.groups(fault, SOURCE) == [
+    assert coverage.covering(fault) == {"tests/a.py::a", "tests/a.py::b"}
+    assert coverage.groups(fault) == [
         mutants_map.Group("tests/a.py", ("tests/a.py::b", "tests/a.py::a"), 3.0)
     ]
     assert len(coverage.covering(small("constant", "FACTOR = 2", "FACTOR = 3"))) == 3
