@@ -9,11 +9,13 @@ from . import (
     identities,
     long_packets,
     messages,
+    objects,
     packets,
     primitives,
     statements,
     streams,
     swarms,
+    tensors,
 )
 from .family import Family, Json, code_of, plain
 
@@ -27,6 +29,8 @@ FAMILIES: tuple[Family, ...] = (
     *long_packets.FAMILIES,
     *packets.FAMILIES,
     *streams.FAMILIES,
+    *objects.FAMILIES,
+    *tensors.FAMILIES,
     *statements.FAMILIES,
     *gossip.FAMILIES,
 )

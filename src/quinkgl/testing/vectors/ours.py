@@ -31,6 +31,7 @@ MODULES = (
     "handshakes",
     "packets",
     "streams",
+    "objects",
 )
 
 
