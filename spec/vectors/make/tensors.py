@@ -178,7 +178,7 @@ def changed(at: int, data: str, base: bytes = EXAMPLE) -> bytes:
     return base[:at] + new + base[at + len(new) :]
 
 
-# Offsets in the example: table at 16, entries at 16 and 37, padding from 50, bodies at 64 and 128, 136 in all.
+# The example: table at 16, entries at 16 and 37, padding from 50, bodies at 64 and 128, 136 bytes in all.
 CASES: tuple[tuple[str, str, str, str, bytes], ...] = (
     ("nothing", "E_OBJ_LAYOUT", "T-001", "no bytes", b""),
     ("15-bytes", "E_OBJ_LAYOUT", "T-001", "a header of 15 bytes", EXAMPLE[:15]),
@@ -276,7 +276,7 @@ CASES: tuple[tuple[str, str, str, str, bytes], ...] = (
     ("size-more", "E_OBJ_SIZE", "T-009", "a byte follows the last body", EXAMPLE + b"\0"),
     ("size-no-bodies", "E_OBJ_SIZE", "T-009", "no bodies at all", EXAMPLE[:50]),
     ("bool-2", "E_OBJ_VALUE", "T-011", "a bool of 2", encode([tensor("m", "bool", [2], b"\x01\x02")])),
-    ("nan-float32", "E_OBJ_VALUE", "T-022", "a NaN", changed(64, "0000c07f")),
+    ("nan-float32", "E_OBJ_VALUE", "T-022", "not a number", changed(64, "0000c07f")),
     ("infinity-float32", "E_OBJ_VALUE", "T-022", "an infinity", changed(68, "0000807f")),
     (
         "minus-infinity-float16",
