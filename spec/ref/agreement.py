@@ -74,7 +74,7 @@ class Agreement:
         if "send REFUSE" in actions:
             self.out.append(encode_message("manifest", "REFUSE", code=ERRORS[code], term=term, reason=""))
         if "protocol error" in actions:
-            code = code or "E_PROTOCOL"
+            code = code if event == "BREACH" else "E_PROTOCOL"
         if self.state == "REFUSED" and not self.code:
             self.code = code
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    agreements,
     encoding,
     gossip,
     handshakes,
@@ -31,6 +32,7 @@ FAMILIES: tuple[Family, ...] = (
     *streams.FAMILIES,
     *objects.FAMILIES,
     *tensors.FAMILIES,
+    *agreements.FAMILIES,
     *statements.FAMILIES,
     *gossip.FAMILIES,
 )

@@ -32,6 +32,7 @@ MODULES = (
     "packets",
     "streams",
     "objects",
+    "agreements",
 )
 
 
