@@ -342,6 +342,40 @@ def test_an_abort_of_another_answer_changes_nothing():
     assert pair.machines[THEM].open() == ()
 
 
+@pytest.mark.req("B-001", "B-023")
+def test_an_abort_of_another_answer_changes_nothing_at_the_initiator_either():
+    pair = Pair()
+    name = pair.agree()
+    pair.say(US, Abort(name, ANSWER, ErrorCode.GONE))
+    assert not pair.drain(US)
+    assert [view.exchange for view in pair.machines[US].open()] == [name]
+    pair.say(US, Abort(name, pair.answer(name), ErrorCode.GONE))
+    pair.drain(US)
+    assert pair.last(US, ExchangeAborted).exchange == name
+
+
+@pytest.mark.req("B-021")
+def test_before_the_first_answer_is_known_a_ready_waits_and_an_ask_ends_the_exchange():
+    pair = Pair()
+    name = pair.offer()
+    pair.turn(US)
+    pair.say(US, Ready(name, ANSWER))
+    assert pair.drain(US) == []
+    pair.say(US, Ask(name, ANSWER))
+    assert pair.drain(US) == [Abort(name, None, ErrorCode.E_RND_STALE)]
+    assert pair.last(US, ExchangeAborted).code == ErrorCode.E_RND_STALE
+
+
+@pytest.mark.req("B-021")
+def test_before_the_first_answer_is_known_an_abort_of_any_answer_ends_the_exchange():
+    pair = Pair()
+    name = pair.offer()
+    pair.turn(US)
+    pair.say(US, Abort(name, ANSWER, ErrorCode.NOT_WANTED))
+    pair.drain(US)
+    assert pair.last(US, ExchangeAborted).code == ErrorCode.NOT_WANTED
+
+
 @pytest.mark.req("B-001", "B-021")
 def test_an_initiator_keeps_to_the_first_answer():
     """A responder that has forgotten its first answer is told that the second is worth nothing."""

@@ -467,11 +467,11 @@ class Exchanges(Machine[ExchangeEvent]):
 
     def _on_question(self, peer: PeerId, record: Record | None, message: Ready | Ask) -> None:
         """What is not known was decided against, or is forgotten because it was acknowledged [B-021]."""
-        if record is not None and record.is_initiator and record.state is Initiating.OFFERED:
-            return  # its ACCEPT comes again, in answer to our OFFER
-        if record is None or not record.is_initiator or record.answer != message.answer:
+        if record is None or not record.is_initiator or record.answer not in {None, message.answer}:
             self._say(peer, Abort(message.exchange, message.answer, ErrorCode.GONE))
             return
+        # Before the first ACCEPT, READY changes nothing (that ACCEPT comes again, in answer to our OFFER) and
+        # ASK ends the exchange, whatever the answer.
         self._apply(record, Input.ASK if isinstance(message, Ask) else Input.READY, ErrorCode.E_RND_STALE)
 
     def _on_commit(self, peer: PeerId, record: Record | None, message: Commit) -> None:
@@ -484,9 +484,9 @@ class Exchanges(Machine[ExchangeEvent]):
     def _on_abort(self, record: Record | None, message: Abort) -> None:
         if record is None:
             return
-        other = message.answer is not None and message.answer != record.answer
-        if other and not record.is_initiator:
-            return  # about an answer that this side has forgotten
+        unanswered = record.state is Initiating.OFFERED
+        if message.answer is not None and message.answer != record.answer and not unanswered:
+            return  # about an answer that is over
         self._apply(record, Input.ABORT, message.code)
 
     # --- what follows ---
