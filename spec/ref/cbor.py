@@ -58,7 +58,7 @@ class _Reader:
         self.data = data
         self.at = 0
         self.depth = depth
-        self.items = items
+        self.items = items - 1
 
     def take(self, count: int) -> bytes:
         need(count <= len(self.data) - self.at, "E_CBOR", "bytes are missing")
@@ -88,9 +88,6 @@ class _Reader:
             need(20 <= info <= 22, "E_SCHEMA", "a float, undefined or another simple value")
         need(major != TAG, "E_SCHEMA", "a tag")
         need(major != NEGATIVE or argument < 2**63, "E_SCHEMA", "an integer below -2^63")
-        need(major not in (ARRAY, MAP) or depth <= self.depth, "E_TOO_BIG", "nested too deep")
-        self.items -= 1
-        need(self.items >= 0, "E_TOO_BIG", "too many items")
         if major in (UNSIGNED, NEGATIVE):
             return argument if major == UNSIGNED else -1 - argument
         if major == SIMPLE:
@@ -99,11 +96,11 @@ class _Reader:
             return self.take(argument)
         if major == TEXT:
             return self.text(argument)
-        need(
-            argument * (1 if major == ARRAY else 2) <= len(self.data) - self.at,
-            "E_CBOR",
-            "elements are missing",
-        )
+        need(depth <= self.depth, "E_TOO_BIG", "nested too deep")
+        children = argument * (1 if major == ARRAY else 2)
+        need(children <= len(self.data) - self.at, "E_CBOR", "elements are missing")
+        self.items -= children
+        need(self.items >= 0, "E_TOO_BIG", "too many items")
         if major == ARRAY:
             return [self.item(depth + 1) for _ in range(argument)]
         return self.map(argument, depth)
@@ -129,8 +126,6 @@ class _Reader:
                 major == UNSIGNED and key < 2**32, "E_SCHEMA", "a key that is no unsigned integer below 2^32"
             )
             need(key > last, "E_CBOR_CANON", "keys that do not ascend")
-            self.items -= 1
-            need(self.items >= 0, "E_TOO_BIG", "too many items")
             result[key] = self.item(depth + 1)
             last = key
         return result

@@ -67,11 +67,11 @@ class Exchange:
         return bool(answer == self.answer)
 
 
-def stray(fields: dict[str, Any], *, to_initiator: bool) -> bytes:
+def stray(fields: dict[str, Any], code: str, *, to_initiator: bool) -> bytes:
     """The answer to a message for a pair that a node does not know, or nothing (B-021, B-022)."""
     pair = {"exchange": fields["exchange"], "answer": fields.get("answer")}
     if to_initiator and fields["name"] in ("ACCEPT", "READY", "ASK"):
-        return encode_message("exchange", "ABORT", **pair, code=ERRORS["GONE"])
+        return encode_message("exchange", "ABORT", **pair, code=ERRORS[code])
     if not to_initiator and fields["name"] == "COMMIT":
         return encode_message("exchange", "ACK", **pair)
     return b""

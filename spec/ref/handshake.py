@@ -46,6 +46,15 @@ def long_fields(datagram: bytes) -> dict[str, Any]:
     }
 
 
+def spoken_fields(datagram: bytes) -> dict[str, Any]:
+    """The same of a packet of this version, refused in the order of P-013."""
+    fields = long_fields(datagram)
+    need(len(datagram) >= 22, "E_PROTOCOL", "a packet that is too short")
+    need(fields["version"] == VERSION, "E_VERSION", "a version that is not spoken here")
+    need(not datagram[0] & 0x30, "E_PROTOCOL", "reserved bits are set")
+    return fields
+
+
 def encode_init(
     keys: Keys, versions: list[int], destination: bytes, source: bytes, message: bytes, version: int = VERSION
 ) -> bytes:
@@ -58,10 +67,9 @@ def encode_init(
 
 def decode_init(datagram: bytes) -> dict[str, Any]:
     """The fields of an INIT; `E_PROTOCOL` where its form is wrong. mac1 and message are not checked here."""
-    fields = long_fields(datagram)
-    need(datagram[0] == INIT, "E_PROTOCOL", "not an INIT, or reserved bits are set")
+    fields = spoken_fields(datagram)
+    need(datagram[0] == INIT, "E_PROTOCOL", "not an INIT")
     need(len(datagram) >= LIMITS["init_min_datagram_bytes"], "E_PROTOCOL", "an INIT that is too short")
-    need(fields["version"] == VERSION, "E_VERSION", "a version that is not spoken here")
     count = datagram[53]
     need(1 <= count <= 16, "E_PROTOCOL", "a list of 0 or of more than 16 versions")
     start = 56 + 4 * count
@@ -101,10 +109,8 @@ def encode_answer(
 
 def decode_answer(datagram: bytes) -> dict[str, Any]:
     """The fields of a RESP or FIN."""
-    fields = long_fields(datagram)
-    need(datagram[0] in (RESP, FIN), "E_PROTOCOL", "neither RESP nor FIN, or reserved bits are set")
-    need(fields["version"] == VERSION, "E_VERSION", "another version")
-    need(len(datagram) >= 23, "E_PROTOCOL", "a packet that is too short")
+    fields = spoken_fields(datagram)
+    need(datagram[0] in (RESP, FIN), "E_PROTOCOL", "neither RESP nor FIN")
     need(
         len(datagram) == 23 + int.from_bytes(datagram[21:23], "big"),
         "E_PROTOCOL",

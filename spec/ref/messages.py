@@ -155,7 +155,7 @@ def address(value: Any) -> None:
 def parameters(value: Any) -> None:
     """The transport parameters, a map of their own."""
     need(isinstance(value, dict), "E_SCHEMA", "a map is expected")
-    named(SCHEMAS["parameters"], value, missing="E_HS_PARAMS")
+    named(SCHEMAS["parameters"], value)
 
 
 def part(value: Any) -> None:
@@ -175,7 +175,7 @@ NAMED: dict[str, Callable[[Any], None]] = {
 SCHEMAS, KINDS = read_table(TABLE)
 
 
-def named(schema: Schema, value: dict[int, Any], missing: str = "E_SCHEMA") -> Message:
+def named(schema: Schema, value: dict[int, Any]) -> Message:
     """The known keys by name; `E_SCHEMA` for what the schema does not allow (C-020 to C-022)."""
     fields: Message = {}
     for key, each in value.items():
@@ -185,7 +185,7 @@ def named(schema: Schema, value: dict[int, Any], missing: str = "E_SCHEMA") -> M
         else:
             need(key >= CONSTANTS["first_ignorable_key"], "E_SCHEMA", f"an unknown key {key}")
     for key, field in schema.items():
-        need(field.optional or key in value, missing, f"key {key}, {field.name}, is missing")
+        need(field.optional or key in value, "E_SCHEMA", f"key {key}, {field.name}, is missing")
     if "parameters" in fields:
         fields["parameters"] = named(SCHEMAS["parameters"], fields["parameters"])
     return fields
@@ -230,7 +230,7 @@ def decode_message(channel: str, data: bytes) -> Message:
     kind = value.pop(0, None)
     if type(kind) is not int:
         raise SpecError("E_SCHEMA", "a message without its kind")
-    if kind >= CONSTANTS["first_ignorable_key"] and channel != "session":
+    if kind >= CONSTANTS["first_ignorable_key"] and channel not in ("session", "objects"):
         return {"name": ""}
     need(kind in KINDS[channel], "E_SCHEMA", f"unknown kind {kind}")
     name = KINDS[channel][kind]

@@ -124,10 +124,11 @@ class Opening:
         """Message 1: answered with RESP, or with COOKIE where this node is under load."""
         if hs.opens_in_another_version(datagram):
             self.outbox.append(hs.encode_verneg(datagram, [hs.VERSION, self.grease()]))
-        fields = hs.decode_init(datagram)
+        hs.spoken_fields(datagram)
         keys = next((keys for keys in self.me.keys if fits(keys, datagram)), None)
         if keys is None:
             raise SpecError("E_MAC1", "mac1 fits no key")
+        fields = hs.decode_init(datagram)
         hs.check_versions(fields["versions"], fields["version"], [hs.VERSION])
         if self.resp and fields["source"] == self.init[13:21]:
             self.received += len(datagram)
@@ -148,7 +149,7 @@ class Opening:
         state = noise.start(initiator=False, prologue=text, psk=keys.psk, static=self.me.static)
         state, rest = noise.read_tokens(state, fields["message"])
         state, empty = noise.read_payload(state, rest)
-        need(not empty, "E_HS_DECRYPT", "message 1 has a payload (S-005)")
+        need(not empty, "E_PROTOCOL", "message 1 has a payload (S-005)")
         state, tokens = noise.write_tokens(state, self.draw(32))
         self.state, sealed = noise.write_payload(state, self.write(state, {}, initiator=False))
         self.keys, self.init, self.received, self.sent_bytes = keys, datagram, len(datagram), 0
@@ -176,11 +177,6 @@ class Opening:
             return
         try:
             state, payload = self.read(fields["message"], initiator=True)
-            need(
-                payload["connection_id"] == fields["source"],
-                "E_HS_PARAMS",
-                "another id than the INIT's (S-027)",
-            )
         except SpecError as error:
             if error.code != "E_HS_DECRYPT":
                 self.init = self.resp = b""
@@ -211,18 +207,20 @@ class Opening:
         )
 
     def read(self, message: bytes, *, initiator: bool) -> tuple[noise.Noise, dict[str, Any]]:
-        """The other side's message and payload, checked in the order of S-021, S-023, S-022, K-038."""
+        """The other side's message and payload, checked in the order of S-021."""
         if self.state is None:
             raise SpecError("drop", "no handshake")
         state, rest = noise.read_tokens(self.state, message)
         h = state.h
         state, data = noise.read_payload(state, rest)
         payload = hs.decode_payload(data, initiator=initiator, h=h, static=state.rs)
-        need(payload["peer"] != self.me.peer, "E_HS_SELF", "this node itself")
         expected = initiator or self.me.expected in (None, payload["peer"])
         need(expected, "E_HS_IDENTITY", "another peer than expected")
+        same_id = not initiator or payload["connection_id"] == self.init[13:21]
+        need(same_id, "E_HS_PARAMS", "another id than the INIT's (S-027)")
         both = {self.me.parameters["post_quantum"], payload["parameters"].get("post_quantum", 0)}
         need(both != {0, 2}, "E_HS_PQ_REQUIRED", "one side requires what the other does not offer")
+        need(payload["peer"] != self.me.peer, "E_HS_SELF", "this node itself")
         return state, payload
 
     def conclude(self, state: noise.Noise, payload: dict[str, Any], *, initiator: bool) -> None:

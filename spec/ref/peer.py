@@ -69,11 +69,10 @@ class Peer:
         """Take one datagram of the other node; `wall` is the time of day."""
         self.now, self.wall = now, wall
         if datagram[:1] and datagram[0] & 0xC0 == 0xC0:
-            self.opening.receive(datagram, now)
-            again = datagram[0] == hs.FIN and self.session
-            self.begin()
-            if again and self.session:
+            if datagram[0] == hs.FIN and self.session and datagram[5:13] == self.session.facts.own_id:
                 self.session.frames.append({"type": "PING"})
+            self.opening.receive(datagram, now)
+            self.begin()
         elif self.session and datagram[:1] and datagram[0] & 0xC0 == 0x40:
             self.session.receive(datagram, now)
         self.work()
@@ -447,14 +446,13 @@ class Peer:
         each = self.exchanges.get(fields["exchange"])
         either = fields["name"] == "ABORT"
         if each is None or not (either or each.initiator == to_initiator) or not each.concerns(fields):
-            if answer := stray(fields, to_initiator=to_initiator):
+            other = "SUPERSEDED" if fields["name"] == "ACCEPT" and each and each.initiator else "GONE"
+            if answer := stray(fields, other, to_initiator=to_initiator):
                 self.say("exchange", answer)
             return
         if fields["name"] == "ACCEPT" and not each.answer:
             each.answer, each.expected = fields["answer"], (fields["root"], fields["size"])
-        if fields["name"] == "ASK" and not each.answer:
-            each.answer = fields["answer"]
-        code = ERROR_NAMES.get(fields["code"], "E_PROTOCOL") if either else "GONE"
+        code = ERROR_NAMES.get(fields["code"], "E_PROTOCOL") if either else "E_RND_STALE"
         self.advance(each, fields["name"], code if either or fields["name"] == "ASK" else "")
 
     def on_exchange_accept(self, fields: dict[str, Any]) -> None:

@@ -251,18 +251,24 @@ class _Reader:
         for _ in range(pairs):
             key = self.initial()
             if key >= _SHORT:
-                if key >> 5 != _UINT:
-                    raise self.fault(ErrorCode.E_SCHEMA, "a map key that is not an unsigned integer", "C-008")
-                key = self.argument(key)
+                key = self.long_key(key)
             if key <= last:
                 raise self.fault(
                     ErrorCode.E_CBOR_CANON, f"map key {key} is repeated or out of order", "C-005"
                 )
-            if key > MAX_KEY:
-                raise self.fault(ErrorCode.E_SCHEMA, f"map key {key} is above 2^32 - 1", "C-008")
             result[key] = self.value(depth)
             last = key
         return result
+
+    def long_key(self, initial: int) -> int:
+        """Read the rest of a key's head; as of any head, its form is judged before its type [C-015]."""
+        major = initial >> 5
+        key = self.simple(initial) if major == _SIMPLE else self.argument(initial)
+        if key is None or major != _UINT:
+            raise self.fault(ErrorCode.E_SCHEMA, "a map key that is not an unsigned integer", "C-008")
+        if key > MAX_KEY:
+            raise self.fault(ErrorCode.E_SCHEMA, f"map key {key} is above 2^32 - 1", "C-008")
+        return key
 
 
 def decode_untrusted(data: Buffer, *, max_bytes: int, where: str, max_items: int = LIMITS.cbor_items) -> Any:

@@ -188,15 +188,15 @@ def decode_long_untrusted(data: bytes | memoryview, versions: tuple[int, ...] = 
     An INIT below the minimum size, non-zero padding, reserved bits, unknown types and other versions are
     refused: they are dropped in silence by the endpoint, which counts the code.
     """
-    if len(data) < LONG_HEADER_BYTES + _LENGTH.size:
+    if len(data) <= LONG_HEADER_BYTES:
         raise _malformed("long packet is cut short")
     first, version, destination_id, source_id = _LONG_HEADER.unpack_from(data)
-    if first & _LONG_RESERVED:
-        raise _malformed("reserved bits of a long packet are set")
     if version not in versions:
         raise RemoteProtocolError(
-            ErrorCode.E_VERSION, f"version {version} is not spoken here", layer="wire", section="6.2"
+            ErrorCode.E_VERSION, f"version {version} is not spoken here", layer="wire", section="P-013"
         )
+    if first & _LONG_RESERVED:
+        raise _malformed("reserved bits of a long packet are set")
     kind = first & _TYPE_MASK
     if kind == LongType.INIT:
         return _decode_init_untrusted(data, version, destination_id, source_id)
@@ -269,8 +269,8 @@ def _decode_init_untrusted(
 
 
 def _read_noise_untrusted(data: bytes | memoryview, offset: int) -> tuple[bytes, int]:
-    (length,) = _LENGTH.unpack_from(data, offset)
     start = offset + _LENGTH.size
+    length = int.from_bytes(data[offset:start], "big")
     if start + length > len(data):
         raise _malformed("handshake message is longer than its packet")
     return bytes(data[start : start + length]), start + length
