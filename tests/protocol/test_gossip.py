@@ -692,7 +692,7 @@ def later_life(machine, **options):
     return successor
 
 
-@pytest.mark.req("G-031", "G-050")
+@pytest.mark.req("G-031", "G-042", "G-050")
 def test_a_later_life_remembers_rounds_roots_and_the_barred():
     machine = listening()
     machine.peer_connected(OTHER.peer_id, now=0.0)

@@ -451,11 +451,12 @@ def own(machine):
     return checked.verify_untrusted().record
 
 
-@pytest.mark.req("M-001", "M-020", "M-021")
+@pytest.mark.req("M-001", "M-002", "M-020", "M-021")
 def test_our_record_says_where_we_are_and_is_issued_again_at_half_its_time():
     machine = connected(0)
     first = own(machine)
     assert first.addresses == (("198.51.100.1", 5000),)
+    assert first.seq == UNIX * 1000  # a node that lost its state is not set back
     assert first.ttl == LIMITS.record_ttl_s
     told = record_traffic(machine, LIMITS.record_ttl_s / 2 - 1)
     assert told == {}
@@ -464,6 +465,17 @@ def test_our_record_says_where_we_are_and_is_issued_again_at_half_its_time():
     second = own(machine)
     assert second.seq > first.seq
     assert second.issued == first.issued + LIMITS.record_ttl_s / 2
+
+
+@pytest.mark.req("M-021")
+def test_a_new_record_of_our_own_goes_to_all_neighbours_at_once():
+    machine = connected(*range(20))
+    run_until(machine, 3 * INTERVAL)  # all that was news is told
+    before = machine.now
+    machine.set_addresses([("198.51.100.2", 5000)], now=before)
+    told = sent(machine)
+    assert len(told) == 20
+    assert all(records == (machine.own_record,) for records in told.values())
 
 
 @pytest.mark.req("M-020", "M-021")

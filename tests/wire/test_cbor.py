@@ -251,7 +251,7 @@ def test_accepted_encodings(data):
     assert encode(value).hex() == data
 
 
-@pytest.mark.req("C-002", "C-003", "C-004", "C-005", "C-006", "C-007", "C-008")
+@pytest.mark.req("C-002", "C-003", "C-004", "C-005", "C-006", "C-007", "C-008", "C-014")
 @pytest.mark.parametrize("data", REFUSED)
 def test_refused_encodings(data):
     assert code_of(bytes.fromhex(data)) is REFUSED[data]
