@@ -82,8 +82,8 @@ def swarm(manifest: SwarmManifest = MANIFEST, **endpoint: Any) -> Swarm:
 class Loopback:
     """Both nodes, their sockets, and what the library's node reported."""
 
-    def __init__(self, theirs: Any, ours: Peer) -> None:
-        self.theirs, self.ours = theirs, ours
+    def __init__(self, theirs: Any, ours: Peer, lost: Callable[[], bool] = lambda: False) -> None:
+        self.theirs, self.ours, self.lost = theirs, ours, lost
         self.their_socket, self.our_socket = _socket(), _socket()
         self.events: list[Any] = []
         self.react: Callable[[Any], None] = lambda event: None
@@ -117,7 +117,7 @@ class Loopback:
             select.select([self.their_socket, self.our_socket], [], [], wait)
 
     def _step_theirs(self) -> None:
-        for data, source in _waiting(self.their_socket):
+        for data, source in self._waiting(self.their_socket):
             self.theirs.receive_datagram(data, source, now=time.monotonic())
         self.theirs.handle_timer(now=time.monotonic())
         while (event := self.theirs.next_event()) is not None:
@@ -129,11 +129,20 @@ class Loopback:
                 self.their_socket.sendto(transmit.data[start : start + size], transmit.destination)
 
     def _step_ours(self) -> None:
-        for data, source in _waiting(self.our_socket):
+        for data, source in self._waiting(self.our_socket):
             if source == self.address:
                 self.ours.receive(data, time.monotonic(), time.time())
         for datagram in self.ours.poll(time.monotonic(), time.time()):
             self.our_socket.sendto(datagram, self.address)
+
+    def _waiting(self, sock: socket.socket) -> list[tuple[bytes, Any]]:
+        datagrams = []
+        while len(datagrams) < 64:
+            try:
+                datagrams.append(sock.recvfrom(65535))
+            except BlockingIOError:
+                break
+        return [each for each in datagrams if not self.lost()]
 
     def said(self, name: str) -> list[tuple[Any, ...]]:
         """What the second implementation reported under a name."""
@@ -150,13 +159,3 @@ def _socket() -> socket.socket:
     sock.bind(("127.0.0.1", 0))
     sock.setblocking(False)
     return sock
-
-
-def _waiting(sock: socket.socket) -> list[tuple[bytes, Any]]:
-    datagrams = []
-    while len(datagrams) < 64:
-        try:
-            datagrams.append(sock.recvfrom(65535))
-        except BlockingIOError:
-            break
-    return datagrams

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import time
 
 import pytest
 from loopback import MANIFEST, Loopback, ref_peer, swarm
 from ref import manifest as ref_manifest
-from ref import merkle, statements
+from ref import merkle, packets, statements
 
 from quinkgl.swarm import (
     ExchangeAborted,
@@ -26,7 +27,8 @@ from quinkgl.swarm import (
     UpdateDelivered,
     UpdateReceived,
 )
-from quinkgl.transport import PostQuantum
+from quinkgl.transport import KeyLimits, PostQuantum
+from quinkgl.transport.config import ConnectionConfig
 from quinkgl.wire.errors import ErrorCode
 
 MEGABYTE = hashlib.shake_256(b"a model").digest(1_000_000)
@@ -299,3 +301,54 @@ def test_a_two_sided_exchange(calls, offers):
         link.run(lambda: both.step() and not link.theirs.open_exchanges())
         assert both.ours == both.theirs == [2 << 40] * 2000
         assert not link.reported(ExchangeAborted)
+
+
+@SIDES
+def test_the_keys_change_and_take_in_new_secrets(calls):
+    """Phases of the second implementation's direction, and exchanges of secrets that it begins."""
+    with Loopback(swarm(), ref_peer()) as link:
+        meet(link, calls)
+        session = link.ours.session
+        assert session is not None
+        for number in range(1, 4):
+            session.sending.since = -1e9  # as if the phase had lasted its time
+            link.ours.ask_fingerprint()
+            link.run(lambda number=number: len(link.said("fingerprint failed")) == number)
+            if calls == "ref":
+                link.run(lambda: session.exchange == "idle")
+                session.offer_secret(packets.X25519)
+                link.run(lambda number=number: session.receiving.mixes == 1 + number)
+        assert session.sending.phase >= (7 if calls == "ref" else 4)
+        assert not session.closed
+
+
+@SIDES
+def test_a_lossy_path(calls):
+    """One datagram of ten is lost, in both directions."""
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed = {seed}")
+    draw = random.Random(seed)
+    with Loopback(swarm(), ref_peer(), lost=lambda: draw.random() < 0.1) as link:
+        meet(link, calls)
+        link.theirs.publish_update(
+            MEGABYTE[:100_000], round=1, sample_count=1, targets=[link.ours.me.peer], now=time.monotonic()
+        )
+        link.run(lambda: bool(link.said("offer")))
+        link.ours.accept(link.said("offer")[0][1])
+        link.run(lambda: bool(link.reported(UpdateDelivered)))
+        assert link.said("object")[0][2] == MEGABYTE[:100_000]
+
+
+@SIDES
+def test_the_keys_of_the_library_change(calls):
+    """Phases by time, and where the library called, exchanges of secrets that it begins."""
+    keys = KeyLimits(phase_s=0.5, ratchet_s=0.2)
+    with Loopback(swarm(connection=ConnectionConfig(keys=keys)), ref_peer()) as link:
+        meet(link, calls)
+        session = link.ours.session
+        assert session is not None
+        while session.receiving.phase < 4 or (calls == "quinkgl" and session.exchanges < 3):
+            answers = len(link.said("fingerprint failed"))
+            link.ours.ask_fingerprint()
+            link.run(lambda answers=answers: len(link.said("fingerprint failed")) > answers)
+        assert not session.closed
