@@ -1,10 +1,11 @@
 """A manifest's canonical bytes, and the keys that follow from them (chapters 4 and 5a.3)."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from .data import LABELS, need
+from .data import LABELS, SpecError, need
 from .identity import check_peer_id, verifies
 from .primitives import expand, extract, mac, same, sha256
 
@@ -22,16 +23,85 @@ class Keys:
     mac1_key: bytes
 
 
+DEFAULTS: dict[str, Any] = {
+    "description": "",
+    "expires_at": None,
+    "round_limit": None,
+    "creator_pubkey": None,
+    "bootstrap_peers": [],
+    "tracker_urls": [],
+    "byzantine": {"enforce_n_gt_2f_plus_2": False, "f": 0},
+    "telemetry": {"dashboard_url": "", "enrollment": "none"},
+}
+ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
+
+
 def canonical_json(value: Any) -> bytes:
-    """Canonical form: sorted keys, no white space, ASCII, the shortest digits of each binary64."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    ).encode()
+    """Canonical form of a JSON value."""
+    return _text(value).encode("ascii")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ",".join(_string(key) + ":" + _text(value[key]) for key in sorted(value)) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_text, value)) + "]"
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, float):
+        return _number(value)
+    return (
+        {None: "null", True: "true", False: "false"}[value]
+        if value is None or isinstance(value, bool)
+        else str(value)
+    )
+
+
+def _string(text: str) -> str:
+    def escaped(found: re.Match[str]) -> str:
+        if found[0] in ESCAPES:
+            return ESCAPES[found[0]]
+        units = found[0].encode("utf-16-be", "surrogatepass")
+        return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+    return '"' + re.sub(r"[^ !#-\[\]-~]", escaped, text) + '"'
+
+
+def _number(value: float) -> str:
+    """Rule 4: the fewest digits that read back, and where the point stands."""
+    if value == 0:
+        return f"{value:.1f}"
+    shortest = next(text for digits in range(17) if float(text := f"{value:.{digits}e}") == value)
+    mantissa, _, exponent = shortest.lstrip("-").partition("e")
+    digits, e = mantissa.replace(".", ""), int(exponent) + 1
+    if -4 < e <= 16:
+        padded = digits.rjust(len(digits) - min(e - 1, 0), "0").ljust(e + 1, "0")
+        point = max(e, 1)
+        return "-" * (value < 0) + padded[:point] + "." + padded[point:]
+    fraction = "." + digits[1:] if len(digits) > 1 else ""
+    return "-" * (value < 0) + f"{digits[0]}{fraction}e{e - 1:+03d}"
 
 
 def canonical_bytes(manifest: dict[str, Any]) -> bytes:
-    """The bytes that peers hash and sign: every key but the signature; absent keys were filled in before."""
-    return canonical_json({key: value for key, value in manifest.items() if key != "signature"})
+    """The bytes that peers hash and sign: every key but the signature, absent ones by their defaults."""
+    whole = DEFAULTS | manifest
+    whole.pop("signature", None)
+    return canonical_json(whole)
+
+
+def read_json(text: bytes) -> dict[str, Any]:
+    """A manifest's JSON object; a key that occurs twice, NaN and infinity are no JSON here."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        need(len(dict(pairs)) == len(pairs), "E_SCHEMA", "a key that occurs twice")
+        return dict(pairs)
+
+    def never(name: str) -> float:
+        raise SpecError("E_SCHEMA", f"{name} is no number")
+
+    value = json.loads(text.decode(), object_pairs_hook=once, parse_constant=never)
+    need(isinstance(value, dict), "E_SCHEMA", "not an object")
+    return dict(value)
 
 
 def signature_verifies(manifest_bytes: bytes, creator: bytes, signature: bytes) -> bool:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
+import struct
 from collections.abc import Callable
 
 import pytest
+from loopback import MANIFEST
 from ref import SpecError, cbor, frames, handshake, identity, messages
+from ref import manifest as ref_manifest
 from ref.addresses import decode_address
 from test_ref_examples import EXAMPLES, SENT, bytes_of
 
+from quinkgl import SwarmManifest
 from quinkgl.crypto.cose import decode_sign1_untrusted
+from quinkgl.manifest.canonical import canonical_json
 from quinkgl.wire import packets
 from quinkgl.wire.addresses import decode_address_untrusted
 from quinkgl.wire.cbor import decode_untrusted
@@ -172,3 +179,42 @@ def test_the_same_bytes_have_the_same_fate(name):
         assert (fate, data.hex()) == (verdict(ours, data), data.hex())
         fates.add(fate)
     assert len(fates) > 1
+
+
+def drawn(draw: random.Random, depth: int = 0) -> object:
+    """A JSON value, with the numbers and characters that are written in different ways."""
+    match draw.randrange(8 if depth < 3 else 5):
+        case 0:
+            return draw.choice((None, True, False, draw.randrange(-(1 << 70), 1 << 70)))
+        case 1:
+            (number,) = struct.unpack(">d", draw.randbytes(8))
+            return number if math.isfinite(number) else 0.0
+        case 2:
+            sign, digits = draw.choice((1, -1)), draw.choice((1, 12345, 9007199254740993, 0))
+            return sign * float(f"{digits}e{draw.randrange(-25, 25)}")
+        case 3 | 4:
+            points = (0x7F, 0xFFFF, 0x10FFFF) if draw.random() < 0.5 else (0x7F,)
+            some = (draw.randrange(draw.choice(points) + 1) for _ in range(draw.randrange(6)))
+            return "".join(chr(each) for each in some)
+        case 5:
+            return [drawn(draw, depth + 1) for _ in range(draw.randrange(4))]
+        case _:
+            return {str(drawn(draw, 9)): drawn(draw, depth + 1) for _ in range(draw.randrange(4))}
+
+
+def test_json_has_the_same_canonical_bytes():
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed = {seed}")
+    draw = random.Random(seed)
+    for _ in range(ROUNDS):
+        value = drawn(draw)
+        assert canonical_json(value) == ref_manifest.canonical_json(value)
+
+
+def test_a_manifest_has_the_same_canonical_bytes_with_and_without_what_may_be_left_out():
+    text = json.loads(MANIFEST.to_json())
+    assert ref_manifest.canonical_bytes(text) == MANIFEST.canonical_bytes()
+    for key, default in ref_manifest.DEFAULTS.items():
+        assert text.pop(key) == default
+    assert ref_manifest.canonical_bytes(text) == MANIFEST.canonical_bytes()
+    assert SwarmManifest.from_dict(text).canonical_bytes() == MANIFEST.canonical_bytes()
