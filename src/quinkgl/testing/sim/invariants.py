@@ -21,6 +21,7 @@ from quinkgl.testing.sim.books import check_books
 from quinkgl.testing.sim.host import Host
 from quinkgl.transport import leaf_hashes, merkle_root
 from quinkgl.wire.addresses import Address
+from quinkgl.wire.errors import ErrorCode
 from quinkgl.wire.limits import LIMITS
 from quinkgl.wire.packets import FIRST_BYTE_OF_INIT
 
@@ -47,7 +48,7 @@ class _Life:
     """What one life of an honest peer has said so far."""
 
     incarnation: int
-    connected: dict[bytes, None] = field(default_factory=dict)
+    connected: dict[bytes, float] = field(default_factory=dict)
     owed: dict[tuple[bytes, bytes], None] = field(default_factory=dict)
     """Target and root of each update whose fate is not told yet."""
     missed: dict[tuple[bytes, bytes], None] = field(default_factory=dict)
@@ -137,13 +138,25 @@ class Watch:
         if isinstance(event, PeerDisconnected):
             if other not in life.connected:
                 raise InvariantError(f"node {peer.index} lost {other.hex()}, whom it never had")
-            del life.connected[other]
+            self._check_loss(peer, event, began_at=life.connected.pop(other))
             return
         if other in life.connected:
             raise InvariantError(f"node {peer.index} connected twice to {other.hex()}")
-        life.connected[other] = None
+        life.connected[other] = self._world.scheduler.now
         if life.missed.pop((other, life.newest), True) is None:
             life.owed[other, life.newest] = None
+
+    def _check_loss(self, peer: Peer, event: PeerDisconnected, began_at: float) -> None:
+        """A session of two honest peers that began after the heal stays, unless there is a newer one."""
+        other = self._world.honest_by_id.get(event.peer)
+        if not self._world.healed or began_at < self._world.plan.heal_at_s:
+            return
+        if other is None or other.left or event.code == ErrorCode.E_HS_DUP:
+            return
+        raise InvariantError(
+            f"node {peer.index} lost its session with node {other.index} though nothing was wrong: "
+            f"{ErrorCode(event.code).name}, {event.reason}"
+        )
 
     def _on_fingerprint(
         self, peer: Peer, life: _Life, event: FingerprintReceived | FingerprintNotReceived

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from quinkgl.testing.sim.plan import LEAST_COMPANY
+
 if TYPE_CHECKING:
     from quinkgl.testing.sim.peer import Peer
     from quinkgl.testing.sim.world import World
@@ -17,6 +19,8 @@ class Liveness:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        staying = sum(not node.misbehaviour and not node.leaves for node in world.plan.nodes)
+        self._least = min(LEAST_COMPANY, staying - 1)
 
     def is_reached(self) -> bool:
         """Whether nothing is missing any more."""
@@ -46,6 +50,8 @@ class Liveness:
             missing.append("exchanges may still begin")
         for peer in world.peers.values():
             missing += [f"node {peer.index} has an exchange open with {other}" for other in self._open(peer)]
+            if not peer.left and self.company(peer) < self._least:
+                missing.append(f"node {peer.index} has {self.company(peer)} honest neighbours")
             if not peer.left:
                 done = sum(1 for at in peer.productive if at > healed_at)
                 if done < _ROUNDS:
@@ -67,6 +73,11 @@ class Liveness:
             if world.address_of(other.index) is not None or view.exchange in names:
                 found.append(other.index)
         return found
+
+    def company(self, peer: Peer) -> int:
+        """Return how many honest peers a peer has a session with."""
+        views = () if peer.swarm is None else peer.swarm.peers()
+        return sum(view.peer in self._world.honest_by_id for view in views)
 
     def pairs(self) -> list[tuple[Peer, Peer]]:
         """Return the pairs of honest peers that picked each other, and of which one can call the other."""

@@ -59,6 +59,7 @@ class Peer:
         self.disk: Disk | None = None
         self.books = Books(below(stream(world.plan.seed, "number", host.index), 1000))
         self.left = False
+        self.crashes_at_publish = False
         self.received: dict[bytes, float] = {}
         """When the last update of each author came, virtual time."""
         self.productive: list[float] = []
@@ -89,6 +90,7 @@ class Peer:
         if self.host.is_up or self.left:
             return
         self.life += 1
+        self.crashes_at_publish = False
         rng = stream(self.world.plan.seed, "swarm", self.index, self.life)
         state = None if self.disk is None else self.disk.swarm
         self.round = 0 if self.disk is None else self.disk.round
@@ -154,6 +156,10 @@ class Peer:
         now = self.host.now
         swarm.set_round(self.round, now=now)
         self._publish(swarm, now)
+        if self.crashes_at_publish:
+            self.host.settle(now)
+            self.crash(keeps_disk=True)
+            return
         self._talk(swarm, now)
         self._save()
         self.host.settle(now)

@@ -24,6 +24,8 @@ LIVENESS_S = 120.0
 _STARTS_WITHIN_S = 5.0
 _CHORDS = 1.0
 """Further picks, for each peer, besides the ring that joins all."""
+LEAST_COMPANY = 3
+"""Sessions with honest peers that each must find, those that it picked and those that it was told of."""
 
 
 class Kind(Enum):
@@ -33,6 +35,8 @@ class Kind(Enum):
     """A node starts, for the first time or again; from its saved state where it has one."""
     CRASH = "crash"
     """It is gone without a word, and its memory with it; ``value`` 0 takes its disk too."""
+    CRASH_AT_PUBLISH = "crash at publish"
+    """It crashes as its next round ends: what it published is on its way, and not on its disk."""
     LEAVE = "leave"
     """It closes as it should, for ever."""
     PARTITION = "partition"
@@ -256,7 +260,8 @@ def _churn(
             at_s = between(rng, 8.0, until_s * 0.8)
             for _ in range(1 + below(rng, 2)):
                 disk = 1.0 if keeps_disks or chance(rng, 0.6) else 0.0
-                actions.append(Action(at_s, Kind.CRASH, index, disk))
+                kind = Kind.CRASH if disk == 0.0 or chance(rng, 0.6) else Kind.CRASH_AT_PUBLISH
+                actions.append(Action(at_s, kind, index, disk))
                 at_s += between(rng, 0.05, 25.0)
                 actions.append(Action(at_s, Kind.START, index))
                 at_s += between(rng, 0.05, 20.0)

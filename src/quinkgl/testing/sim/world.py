@@ -152,6 +152,7 @@ class World:
             host.paused_until = min(host.paused_until, self.scheduler.now)
             host.clock.set_drift(self.scheduler.now, 0.0)
             host.replan()
+            peer.crashes_at_publish = False
             if not self.plan.nodes[index].leaves:
                 peer.start()
 
@@ -328,6 +329,8 @@ class World:
                 peer.start()
             case Kind.CRASH:
                 peer.crash(keeps_disk=bool(action.value))
+            case Kind.CRASH_AT_PUBLISH:
+                peer.crashes_at_publish = True
             case Kind.LEAVE:
                 peer.leave()
             case Kind.REBIND:
