@@ -67,6 +67,15 @@ def long(kind, noise):
     return packets.encode_long(kind, version=1, destination_id=ID, source_id=ID, noise=noise)
 
 
+@given(st.sampled_from(list(packets.LongType)[:3]), st.integers(0, 200), st.binary(max_size=120))
+def test_a_noise_length_below_that_of_its_keys_is_tiled(kind, length, rest):
+    data = bytearray(long(kind, bytes(100)) if kind else init())
+    at = 53 + 9 if not kind else 21
+    data[at : at + 2] = length.to_bytes(2, "big")
+    data += rest
+    tiled(bytes(data), dissect_packet(bytes(data)))
+
+
 def init():
     head, tail = packets.encode_init(
         version=1, destination_id=ID, source_id=ID, versions=(1, 0x1A2A3A4A), noise=bytes(48)

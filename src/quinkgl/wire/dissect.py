@@ -63,8 +63,11 @@ class Cursor:
         return len(self.data) - self.at
 
     def take(self, name: str, size: int, text: str | None = None) -> bytes:
-        """Name the next bytes and return them; EOFError where there are not enough."""
-        if size > self.left:
+        """Name the next bytes and return them.
+
+        EOFError where there are not enough, or where a length in the packet leaves fewer than none.
+        """
+        if not 0 <= size <= self.left:
             raise EOFError(name)
         value = bytes(self.data[self.at : self.at + size])
         shown = text if text is not None else _hex(value)
