@@ -214,3 +214,9 @@ def test_a_mutated_packet_raises_only_remote_protocol_error(data):
     for datagram in (bytes(original), bytes(original[:cut])):
         with contextlib.suppress(RemoteProtocolError):
             decode_long_untrusted(datagram)
+
+
+@pytest.mark.parametrize("first", [0x00, 0x40, 0x80])
+@pytest.mark.parametrize("packet", [init(), resp()], ids=["init", "resp"])
+def test_only_what_has_the_long_form_is_read_as_a_long_packet(packet, first):
+    assert refusal(changed(packet, 0, first | packet[0] & 0x0F)) is ErrorCode.E_PROTOCOL

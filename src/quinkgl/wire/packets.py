@@ -191,6 +191,8 @@ def decode_long_untrusted(data: bytes | memoryview, versions: tuple[int, ...] = 
     if len(data) <= LONG_HEADER_BYTES:
         raise _malformed("long packet is cut short")
     first, version, destination_id, source_id = _LONG_HEADER.unpack_from(data)
+    if first & _FORM_MASK != _LONG:
+        raise _malformed("not a long packet")
     if version not in versions:
         raise RemoteProtocolError(
             ErrorCode.E_VERSION, f"version {version} is not spoken here", layer="wire", section="P-013"
