@@ -165,6 +165,12 @@ def test_another_format_is_named():
         b"\xa2\x65round\x01\x65state\x80",  # an array of no kind
         b"\xa2\x65round\x01\x65state\xa0\x00",  # something behind it
         b"\xa2\x65round\x01\x65state\xc0\x61x",  # a date that is none
+        b"\xa2\x65round\xf9\x00\x00\x65state\xa0",  # round 0.0
+        b"\xa2\x65round\x01\x65state\x01",  # a number for a state
+        b"\xa2\x65round\x01\x65state\xa1\x61a\xc1\x01",  # a date
+        b"\xa2\x65round\x01\x65state\xa1\x61a\xd9\x01\x02\x80",  # a set
+        b"\xa2\x65round\x01\x65state\xa1\xf6\x01",  # a key that we do not write
+        b"\xa2\x65round\x01\x65state\xa1\x61a\xd8\x1c\x82\x64list\xd8\x1d\x00",  # a list that holds itself
         b"\x81" * 2000,  # deeper than anything we write
     ],
 )

@@ -84,11 +84,14 @@ def decode_checkpoint(data: bytes, *, name: str = "checkpoint") -> Checkpoint:
         )
         writable = {key: array.copy() for key, array in arrays.items()}
         whole = put_together(bytes(content[_HEAD.size : _HEAD.size + document_bytes]), writable)
-        return Checkpoint(whole["round"], whole["state"])
+        round, state = whole["round"], whole["state"]
     except (StateError, ProtocolError, KeyError) as error:
         raise CheckpointError(
             f"{name} cannot be understood: {error}; go back to an older checkpoint"
         ) from error
+    if type(round) is not int or not isinstance(state, dict):
+        raise CheckpointError(f"{name} has no round and state in it; go back to an older checkpoint")
+    return Checkpoint(round, state)
 
 
 def checkpoint_path(folder: str | os.PathLike[str], round: int) -> Path:

@@ -18,6 +18,7 @@ _LIST: Final = "list"
 _TUPLE: Final = "tuple"
 _ARRAY: Final = "array"
 """Every CBOR array of the document begins with one of these words; NumPy's are named in the tensors."""
+_PLAIN: Final = frozenset({bool, int, float, str, bytes})
 _MAX_DEPTH: Final = 64
 _MAX_DEPTH_OF_DOCUMENT: Final = 2 * _MAX_DEPTH + 8
 
@@ -55,7 +56,7 @@ def put_together(document: bytes, arrays: Mapping[str, NDArray[Any]]) -> dict[st
 def _take(value: Any, place: str, arrays: dict[str, NDArray[Any]], depth: int) -> Any:
     if depth > _MAX_DEPTH:
         raise StateError(f"{place} is nested more than {_MAX_DEPTH} levels deep")
-    if value is None or type(value) in {bool, int, float, str, bytes}:
+    if value is None or type(value) in _PLAIN:
         return value
     if isinstance(value, np.ndarray):
         name = str(len(arrays))
@@ -79,16 +80,21 @@ def _key(key: object, place: str) -> str | int:
     raise StateError(f"{place} has the key {key!r}; keys are strings or integers")
 
 
-def _put(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+def _put(value: Any, arrays: Mapping[str, NDArray[Any]], depth: int = 0) -> Any:
+    """Put one value together. CBOR has more kinds of values than ours, some of which contain themselves."""
+    if depth > _MAX_DEPTH:
+        raise StateError("its document is nested too deeply")
     if isinstance(value, list):
         match value:
             case ["list", *items]:
-                return [_put(item, arrays) for item in items]
+                return [_put(item, arrays, depth + 1) for item in items]
             case ["tuple", *items]:
-                return tuple(_put(item, arrays) for item in items)
+                return tuple(_put(item, arrays, depth + 1) for item in items)
             case ["array", str(name)] if name in arrays:
                 return arrays[name]
         raise StateError("its document names something that is not there")
     if isinstance(value, dict):
-        return {key: _put(item, arrays) for key, item in value.items()}
-    return value
+        return {_key(key, "its document"): _put(item, arrays, depth + 1) for key, item in value.items()}
+    if value is None or type(value) in _PLAIN:
+        return value
+    raise StateError(f"its document holds a {type(value).__qualname__}")
