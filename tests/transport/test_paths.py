@@ -137,6 +137,22 @@ def test_an_address_gets_at_most_three_times_what_came_from_it(size):
     assert 0 < sent <= LIMITS.unvalidated_factor * size
 
 
+@pytest.mark.req("Q-011", "V-008")
+def test_answers_count_against_what_an_address_gets_as_challenges_do():
+    paths, _ = make_paths()
+    size = SHORT_OVERHEAD_BYTES + 9 + 8
+    sent = 0
+    for number in range(40):
+        now = number * TIMEOUT_S
+        heard(paths, number + 5, HOST, size=size, now=now)
+        for _ in range(4):
+            paths.on_challenge(bytes(8), HOST)
+        while (packet := paths.next_packet(now)) is not None:
+            sent += SHORT_OVERHEAD_BYTES + len(packet.frames)
+        assert sent <= LIMITS.unvalidated_factor * size * (number + 1)
+        assert not paths.is_busy or paths.deadline() is not None
+
+
 @pytest.mark.req("Q-003", "W-040")
 def test_candidates_are_bounded_and_the_newest_stay():
     paths, ids = make_paths()

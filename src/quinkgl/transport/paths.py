@@ -97,7 +97,7 @@ class Path:
 
     @property
     def may_send(self) -> bool:
-        """Whether one more challenge keeps to three times what came from there (RFC 9000 section 8.1)."""
+        """Whether one more packet keeps to three times what came from there (RFC 9000 section 8.1)."""
         return self.sent_bytes + _PACKET_BYTES <= LIMITS.unvalidated_factor * self.received_bytes
 
 
@@ -199,11 +199,15 @@ class Paths:
 
         They travel alone: an answer must not wait for the congestion window of a path that may be dead.
         """
-        if self._responses:
+        while self._responses:
             data, source = self._responses.popleft()
             self._update()
-            path = next((path for path in self._candidates if path.address == source), self.current)
-            return PathPacket(source, path.connection_id.id, encode_path_response(data))
+            path = next((path for path in self._candidates if path.address == source), None)
+            if path is not None:
+                if not path.may_send:
+                    continue  # the peer will ask again, and so pay for the answer
+                path.sent_bytes += _PACKET_BYTES
+            return PathPacket(source, (path or self.current).connection_id.id, encode_path_response(data))
         for path in self._candidates:
             if path.next_try_at <= now and len(path.challenges) < CONSTANTS.path_challenge_tries:
                 packet = self._challenge(path, now)
