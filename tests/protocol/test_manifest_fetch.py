@@ -124,6 +124,15 @@ def test_another_swarm_is_refused_and_the_session_is_over():
     assert served == [FetchOver(ErrorCode.E_MAN_UNKNOWN)]
 
 
+def test_all_that_may_wait_at_a_source_is_inside_its_bound():
+    data = manifest(PIECE_BYTES + 1)
+    giver = source(data)
+    for request in (Get(digest(data), 0), Get(digest(data), PIECE_BYTES), Get(bytes(32), 0)):
+        giver.receive_message(encode_fetch_message(request), now=0.0)
+    held, bound = giver.occupancy()["messages"]
+    assert held == bound == 3
+
+
 @pytest.mark.req("H-037")
 def test_silence_ends_in_time():
     fetcher, giver = fetch(bytes(32)), source(manifest())

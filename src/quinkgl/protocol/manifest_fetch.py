@@ -234,7 +234,8 @@ class ManifestSource(PeerMachine[SourceEvent]):
         """How many items each collection holds, and how many it may."""
         return {
             "events": (len(self._events), self._max_events),
-            "messages": (len(self._outbox), -(-len(self._manifest) // PIECE_BYTES)),
+            # Every piece, and the refusal of another swarm's manifest after them.
+            "messages": (len(self._outbox), -(-len(self._manifest) // PIECE_BYTES) + 1),
         }
 
     def _answer_untrusted(self, message: FetchMessage | None) -> None:
