@@ -20,7 +20,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, help="executions of each (default: a number that takes seconds)")
     parser.add_argument("--seconds", type=float, default=3600.0, help="stop each after this time")
     parser.add_argument("--seed", type=int, default=1, help="choose the inputs")
-    parser.add_argument("--engine", choices=("atheris", "hypothesis"), help="default: atheris if it is there")
+    parser.add_argument(
+        "--engine", choices=("atheris", "hypothesis", "plain"), help="default: the first that is there"
+    )
     parser.add_argument("--replay", type=Path, nargs="+", metavar="FILE", help="run these inputs, measured")
     parser.add_argument("--campaign", action="store_true", help="until each has the executions it owes")
     parser.add_argument("--minimise", action="store_true", help="write the corpora anew, merged by coverage")

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fuzz import corpora, engine_hypothesis
+from fuzz import corpora, engine_hypothesis, engine_plain
 from fuzz import minimise as reached
 from fuzz.harness import Target
 
@@ -76,7 +76,8 @@ def run(target: Target, *, runs: int, seconds: float, engine: str, number: int) 
         )
     else:
         known = [path.read_bytes() for path in sorted(folder.iterdir())]
-        executions, path = engine_hypothesis.fuzz(
+        chosen = engine_plain if engine == "plain" else engine_hypothesis
+        executions, path = chosen.fuzz(
             target, known, runs=runs, seconds=seconds, number=number, keep_in=findings
         )
         finding = None if path is None else str(path)
