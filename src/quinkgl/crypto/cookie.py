@@ -54,6 +54,8 @@ def _cipher(mac1_key: bytes, nonce: bytes) -> AESGCM:
 class CookieSecret:
     """What a responder makes its cookies with: a secret that changes every ``cookie_secret_s``."""
 
+    # S-061, S-062
+
     __slots__ = ("_changed_at", "_now", "_previous", "_source")
 
     def __init__(self, source: KeySource, now: float) -> None:

@@ -37,7 +37,7 @@ def _sig_structure(domain: str, payload: bytes) -> bytes:
 def sign1(identity: Identity, domain: str, payload: bytes) -> bytes:
     """Return the envelope around ``payload``, signed under ``domain`` of ``spec/registries/domains.toml``.
 
-    Raises LocalProtocolError (E_USAGE) for a domain that is not there.
+    Raises LocalProtocolError (E_USAGE) for a domain that is not there [I-010].
     """
     signature = identity.sign_bytes(_sig_structure(domain, payload))
     return _TAG_SIGN1 + encode([_PROTECTED, {}, payload, signature])
@@ -78,7 +78,7 @@ def _not_sign1(where: str, message: str) -> RemoteProtocolError:
 def verify_sign1_untrusted(
     sign1: Sign1, domain: str, peer_id: PeerId, *, code: ErrorCode = ErrorCode.E_HS_IDENTITY
 ) -> None:
-    """Check that ``peer_id`` signed the envelope under ``domain``.
+    """Check that ``peer_id`` signed the envelope under ``domain`` [I-012].
 
     Raises RemoteProtocolError: E_HS_IDENTITY for a key that must be refused, ``code`` for a wrong signature.
     """

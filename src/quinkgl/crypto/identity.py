@@ -81,7 +81,7 @@ def check_peer_id_untrusted(peer_id: bytes) -> None:
 def verify_bytes_untrusted(
     peer_id: PeerId, signed: bytes, signature: bytes, *, code: ErrorCode = ErrorCode.E_HS_IDENTITY
 ) -> None:
-    """Check an Ed25519 signature over bytes that carry their domain themselves.
+    """Check an Ed25519 signature over bytes that carry their domain themselves [I-004].
 
     The equation is the one without the cofactor (RFC 8032 section 5.1.7). Raises RemoteProtocolError:
     E_HS_IDENTITY for a key that :func:`check_peer_id_untrusted` refuses, ``code`` for a signature that does
@@ -207,7 +207,7 @@ class Identity:
         return hmac.digest(self._key.private_bytes_raw(), label, "sha256")
 
     def sign(self, domain: str, message: bytes) -> bytes:
-        """Return the 64-byte signature over ``label ‖ 0x00 ‖ message``.
+        """Return the 64-byte signature over ``label ‖ 0x00 ‖ message`` [I-006, I-007].
 
         ``domain`` is a name of ``spec/registries/domains.toml`` (``"handshake"``); LocalProtocolError
         otherwise.

@@ -77,7 +77,7 @@ class KeySource:
 def key_source(
     rng: random.Random, *, insecure_deterministic_keys: bool, insecure_null_cipher: bool = False
 ) -> KeySource:
-    """Return the key source that goes with a machine's ``rng``.
+    """Return the key source that goes with a machine's ``rng`` [W-031].
 
     ``random.SystemRandom`` gives the system's source. A seeded generator gives the deterministic one if
     ``insecure_deterministic_keys`` is set, and is a LocalProtocolError (E_USAGE) otherwise: nobody gets

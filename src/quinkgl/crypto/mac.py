@@ -18,4 +18,5 @@ def mac1(key: bytes, *parts: bytes | bytearray | memoryview) -> bytes:
 
 def verify(key: bytes, tag: bytes | bytearray | memoryview, *parts: bytes | bytearray | memoryview) -> bool:
     """Whether ``tag`` is the mac1 of ``parts``, in time that does not depend on where it differs."""
+    # S-012, K-006
     return hmac.compare_digest(mac1(key, *parts), bytes(tag))

@@ -234,6 +234,7 @@ class HandshakeState:
 
         Raises RemoteProtocolError (E_HS_DECRYPT) for a message that is too short or too long, not authentic,
         or whose public key has small order (RFC 7748 section 6.1); the state is then as before.
+        Rules: S-003, S-004, K-011.
         """
         self._take(Turn.READ_TOKENS)
         rest = bytes(message)

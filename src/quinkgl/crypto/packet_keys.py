@@ -21,7 +21,7 @@ _LAST_NONCE = (1 << 64) - 1
 
 
 def nonce(packet_number: int) -> bytes:
-    """Return the 12-byte nonce of a packet number."""
+    """Return the 12-byte nonce of a packet number [P-021]."""
     return _pack_nonce(packet_number)
 
 
@@ -56,7 +56,7 @@ class PacketKeys:
             return None
 
     def next_phase(self) -> PacketKeys:
-        """Return the keys of the next key phase: REKEY of Noise revision 34, section 4.2."""
+        """Return the keys of the next key phase: REKEY of Noise revision 34, section 4.2 [P-025]."""
         zeros = bytes(CONSTANTS.key_bytes)
         return PacketKeys(self.aead.encrypt(_pack_nonce(_LAST_NONCE), zeros, None)[: CONSTANTS.key_bytes])
 

@@ -36,6 +36,8 @@ class Mode(IntEnum):
 class SwarmKeys:
     """Keys of one swarm in one mode; the secret ones stay out of the ``repr``. All values are 32 bytes."""
 
+    # K-005
+
     swarm_id: bytes
     mode: Mode
     psk: bytes = field(repr=False)
@@ -75,7 +77,7 @@ def _derive(identifier: bytes, mode: Mode, ikm: bytes) -> SwarmKeys:
 
 
 def derive_member_keys(manifest_bytes: bytes, join_secret: bytes = b"") -> SwarmKeys:
-    """Return the keys of a holder of the manifest.
+    """Return the keys of a holder of the manifest [K-001, K-002].
 
     ``manifest_bytes`` are its canonical JSON bytes; ``join_secret`` is empty in a swarm without one.
     """
@@ -85,6 +87,7 @@ def derive_member_keys(manifest_bytes: bytes, join_secret: bytes = b"") -> Swarm
 
 def derive_fetch_keys(swarm: bytes, join_secret: bytes = b"") -> SwarmKeys:
     """Return the keys of one who knows the 32-byte swarm id alone, and the join secret where there is one."""
+    # K-001
     return _derive(swarm, Mode.FETCH, _LABELS["fetch"] + join_secret)
 
 

@@ -47,7 +47,7 @@ def load_manifest_file(
 def read_fetched_manifest(
     data: bytes, signature: bytes | None, *, expected_swarm_id: str, unix_now: float | None = None
 ) -> SwarmManifest:
-    """Read a manifest that came over the network: its canonical bytes, and the signature beside them.
+    """Read a manifest that came over the network: its canonical bytes, and the signature beside them [H-039].
 
     Args:
         data: the canonical bytes, trusted in no way.

@@ -115,7 +115,7 @@ class Exchanges(Machine[ExchangeEvent]):
         metadata: Mapping[int, Any] | None = None,
         now: float,
     ) -> bytes | None:
-        """Offer an exchange of the own object ``root`` of ``size`` bytes, and return its name.
+        """Offer an exchange of the own object ``root`` of ``size`` bytes, and return its name [B-001, B-005].
 
         ``weight`` / 2^32 is the weight for no lateness; it is damped by 1 / (2 · ``lateness`` + 1), and the
         damped one is what both sides use. None if the peer cannot be reached or there is no room.
@@ -182,7 +182,7 @@ class Exchanges(Machine[ExchangeEvent]):
 
     @exclusive
     def applied(self, peer: PeerId, exchange: bytes, *, now: float) -> bool:
-        """Say that the effect of a committed exchange is part of what the next checkpoint saves.
+        """Say that the effect of a committed exchange is part of what the next checkpoint saves [B-012].
 
         False if there is no such exchange, or that is known.
         """
@@ -193,7 +193,7 @@ class Exchanges(Machine[ExchangeEvent]):
     def state_saved(self, mark: int, *, now: float) -> None:
         """Say that a checkpoint is safe: a state that :meth:`state` gave while :attr:`mark` was ``mark``.
 
-        LocalProtocolError for a mark that was never reached.
+        LocalProtocolError for a mark that was never reached. What waited for it is said now [B-011].
         """
         if mark > self.mark:
             raise misuse(f"mark {mark} is above the last one, {self.mark}")
@@ -204,7 +204,7 @@ class Exchanges(Machine[ExchangeEvent]):
 
     @exclusive
     def set_round(self, round: int, *, now: float) -> None:
-        """Say which round this node is in; what is undecided for too long is given up. Never waits.
+        """Say which round this node is in; what is undecided for too long is given up. Never waits [B-040].
 
         LocalProtocolError for a round below the present one.
         """
@@ -218,7 +218,7 @@ class Exchanges(Machine[ExchangeEvent]):
 
     @exclusive
     def restore(self, state: Mapping[str, Any], *, now: float) -> None:
-        """Take up the state of an earlier life; only before anything else has happened.
+        """Take up the state of an earlier life; only before anything else has happened [B-013].
 
         Reports again what was decided and not applied. LocalProtocolError for a state of another form, and
         when there is something already that it would replace.
@@ -260,6 +260,7 @@ class Exchanges(Machine[ExchangeEvent]):
     @exclusive
     def peer_disconnected(self, peer: PeerId, *, now: float) -> bool:
         """Say that a peer cannot be reached: what is undecided is given up. False if it was not there."""
+        # B-041
         self._advance(now)
         if peer not in self._peers:
             return False
@@ -270,7 +271,7 @@ class Exchanges(Machine[ExchangeEvent]):
 
     @exclusive
     def peer_departed(self, peer: PeerId, *, now: float) -> int:
-        """Say that a peer is gone for ever, and return how many exchanges were open with it.
+        """Say that a peer is gone for ever, and return how many exchanges were open with it [B-050].
 
         What was undecided is aborted; of the others :class:`ExchangeAbandoned` tells. If the peer comes back
         after all it hears that its exchanges were aborted, whatever they were here.
@@ -317,7 +318,7 @@ class Exchanges(Machine[ExchangeEvent]):
 
     @exclusive
     def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
-        """Take one message of a peer.
+        """Take one message of a peer [B-002, B-003].
 
         Raises RemoteProtocolError for bytes that break the specification (E_CBOR, E_CBOR_CANON, E_SCHEMA,
         E_TOO_BIG) and for a decision before both sides were ready (E_PROTOCOL).
@@ -415,6 +416,7 @@ class Exchanges(Machine[ExchangeEvent]):
     # --- messages ---
 
     def _on_offer(self, peer: PeerId, record: Record | None, message: Offer, now: float) -> None:
+        # B-042
         if record is not None:
             if record.is_initiator:
                 self.stats.drop("exchange_mirrored")
@@ -557,6 +559,7 @@ class Exchanges(Machine[ExchangeEvent]):
             self.stats.drop("message_queue_full")
 
     def _say_again(self, record: Record) -> None:
+        # B-033
         record.retry_at = self._now + self._limits.exchange_retry_s
         self._apply(record, Input.RETRY)
 
@@ -580,7 +583,7 @@ class Exchanges(Machine[ExchangeEvent]):
         ]
 
     def _has_room(self, peer: PeerId) -> bool:
-        """Whether another exchange fits, with all that may have to be said about it."""
+        """Whether another exchange fits, with all that may have to be said about it [B-042]."""
         open_here = len(self._records)
         events = len(self._events) + _EVENTS_OF_ONE * (open_here + 1)
         return (

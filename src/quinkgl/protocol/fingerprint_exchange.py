@@ -108,7 +108,7 @@ class FingerprintReceived:
 
 @dataclass(frozen=True, slots=True)
 class FingerprintNotReceived:
-    """There is no fingerprint to be had, and the peer's affinity is unknown."""
+    """There is no fingerprint to be had, and the peer's affinity is unknown [N-023]."""
 
     code: ErrorCode
 
@@ -155,6 +155,7 @@ class FingerprintExchange(PeerMachine[FingerprintEvent]):
         """Ask the peer for its fingerprint, of one data epoch where that matters; ends with an event.
 
         False while an earlier request has no answer yet. LocalProtocolError for an impossible epoch.
+        Rules: N-002, N-022.
         """
         if epoch is not None and not 0 <= epoch <= MAX_EPOCH:
             raise misuse(f"{epoch} is no data epoch")
@@ -168,7 +169,7 @@ class FingerprintExchange(PeerMachine[FingerprintEvent]):
 
     @exclusive
     def receive_message(self, data: bytes, *, now: float) -> None:
-        """Take one message of the peer.
+        """Take one message of the peer [N-001].
 
         Raises RemoteProtocolError for bytes that break the specification (the codes of the decoders), and for
         an answer that is not the peer's own to our own request (E_FP_BINDING).
@@ -206,6 +207,7 @@ class FingerprintExchange(PeerMachine[FingerprintEvent]):
     # Holder
 
     def _answer(self, request: Request, now: float) -> None:
+        # N-010
         if len(self._outbox) >= _MESSAGES:
             self.stats.drop("request_queue_full")
             return
@@ -226,6 +228,7 @@ class FingerprintExchange(PeerMachine[FingerprintEvent]):
 
     def _shown_or_reason(self, request: Request, now: float) -> Fingerprint | ErrorCode:
         """Return what to show, or why nothing. Only what costs a signature counts against the rate."""
+        # N-012, N-013, N-014
         shown = self._shelf.fingerprint
         if shown is None:
             return self._shelf.code
@@ -236,6 +239,7 @@ class FingerprintExchange(PeerMachine[FingerprintEvent]):
     # Verifier
 
     def _judge_untrusted(self, answer: Answer) -> None:
+        # N-021
         waiting = self._waiting
         if waiting is None:
             self.stats.drop("late_answer")

@@ -116,7 +116,7 @@ class Gossip(Machine[GossipEvent]):
 
     @exclusive
     def peer_connected(self, peer: PeerId, *, now: float) -> bool:
-        """Say that a peer can be reached; False if that is known, or if there is no room for another.
+        """Say that a peer can be reached; False if that is known, or if there is no room for another [G-037].
 
         LocalProtocolError for our own key, or for what is no key.
         """
@@ -180,7 +180,7 @@ class Gossip(Machine[GossipEvent]):
         targets: Sequence[PeerId],
         now: float,
     ) -> UpdateHeader:
-        """Sign the header of an update of ``size`` bytes and have it offered to ``targets``.
+        """Sign the header of an update of ``size`` bytes and have it offered to ``targets`` [G-004].
 
         ``round`` must be above that of the last update published. The fields are those of
         :class:`UpdateHeader`. Returns the header. LocalProtocolError for a field outside its bounds, or a
@@ -266,6 +266,7 @@ class Gossip(Machine[GossipEvent]):
     @exclusive
     def object_received(self, peer: PeerId, transfer: int, body: Buffer, *, now: float) -> None:
         """Take the body of an accepted offer, which the carrier has checked against its root and size."""
+        # G-016, G-023
         self._advance(now)
         author = self._authors.get(peer)
         pending = None if author is None else author.pending
@@ -292,6 +293,7 @@ class Gossip(Machine[GossipEvent]):
     @exclusive
     def object_failed(self, peer: PeerId, transfer: int, code: int, *, now: float) -> None:
         """Say that the body of an offer will not come; ``code`` says why. The author may offer it again."""
+        # G-026
         self._advance(now)
         author = self._authors.get(peer)
         if author is None or author.pending is None:
@@ -317,7 +319,7 @@ class Gossip(Machine[GossipEvent]):
 
     @exclusive
     def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
-        """Take one message of the gossip channel.
+        """Take one message of the gossip channel [G-006].
 
         Raises RemoteProtocolError for what is no message, and for a proof that proves nothing.
         """
@@ -377,7 +379,7 @@ class Gossip(Machine[GossipEvent]):
         return author in self._convicts
 
     def state(self) -> dict[str, object]:
-        """Return what a later life needs, as plain values, fit for CBOR.
+        """Return what a later life needs, as plain values, fit for CBOR [G-050].
 
         Our incarnation, the last positions of authors, the roots seen, the authors barred.
         """
@@ -411,7 +413,7 @@ class Gossip(Machine[GossipEvent]):
     # --- judging ---
 
     def _judge_sender(self, peer: PeerId, author: Author, now: float) -> Refusal | None:
-        """Judge whether an offer is looked at, before a signature is."""
+        """Judge whether an offer is looked at, before a signature is [G-031, G-040]."""
         if author.inbox is Inbox.BARRED:
             return refusals.BARRED
         if self.scores.band(peer, now=now) is Band.REFUSED:
@@ -423,6 +425,7 @@ class Gossip(Machine[GossipEvent]):
 
     def _judge(self, author: Author, header: UpdateHeader, encoded: bytes, now: float) -> Refusal | None:
         """Judge a header that its author signed; what passes is the author's newest."""
+        # G-015, G-016, G-024, G-025
         if self._is_equivocation(author, header, encoded):
             return refusals.EQUIVOCATION
         if max(header.parts.values()) > self._max_object_bytes:
@@ -486,7 +489,7 @@ class Gossip(Machine[GossipEvent]):
                 self._say(peer, proof)
 
     def _on_proof(self, peer: PeerId, author: Author, proof: Proof, now: float) -> None:
-        """Judge a proof that a neighbour tells of, the signatures last."""
+        """Judge a proof that a neighbour tells of, the signatures last [G-035, G-036]."""
         if not author.proofs.take(now):
             self.stats.drop("proof_rate")
             return
@@ -562,7 +565,7 @@ class Gossip(Machine[GossipEvent]):
         return max(self._limits.authors, self._limits.connections + 1)
 
     def _author(self, key: PeerId, now: float) -> Author:
-        """Return what is known of an author, now the last one to be forgotten."""
+        """Return what is known of an author, now the last one to be forgotten [G-042]."""
         author = self._authors.pop(key, None)
         if author is None:
             bucket = TokenBucket(burst=self._offer_burst, interval_s=self._offer_interval_s, now=now)

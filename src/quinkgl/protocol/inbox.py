@@ -130,6 +130,7 @@ class Author:
 
     def keep(self, header: UpdateHeader, encoded: bytes) -> bytes | None:
         """Keep a signed header, or return the one kept for the same position that has another root."""
+        # G-032
         root, first = self.headers.setdefault(header.position, (header.root, encoded))
         if root != header.root:
             return first

@@ -117,7 +117,7 @@ class ManifestFetch(PeerMachine[FetchEvent]):
 
     @exclusive
     def handle_timer(self, *, now: float) -> None:
-        """Give up if the manifest did not come in time."""
+        """Give up if the manifest did not come in time [H-037]."""
         now = self._advance(now)
         if self._timeout_at is not None and now >= self._timeout_at:
             self._fail(ErrorCode.E_MAN_TIMEOUT, "the manifest did not come in time")
@@ -143,6 +143,7 @@ class ManifestFetch(PeerMachine[FetchEvent]):
                 self._take_piece_untrusted(message)
 
     def _take_piece_untrusted(self, piece: Piece) -> None:
+        # H-038
         total = piece.total if self._total is None else self._total
         if self._outbox or piece.offset != len(self._received) or piece.total != total:
             raise _breach("a piece that was not asked for", "H-033")
@@ -224,7 +225,7 @@ class ManifestSource(PeerMachine[SourceEvent]):
 
     @exclusive
     def handle_timer(self, *, now: float) -> None:
-        """Give up on a fetcher that takes too long."""
+        """Give up on a fetcher that takes too long [H-037]."""
         now = self._advance(now)
         if self._timeout_at is not None and now >= self._timeout_at:
             self._end(FetchState.FAILED)
@@ -257,6 +258,7 @@ class ManifestSource(PeerMachine[SourceEvent]):
                 raise _breach("an answer where a request was due", "H-034")
 
     def _send_piece(self, offset: int) -> None:
+        # H-030
         data = self._manifest[offset : offset + PIECE_BYTES]
         signature = self._signature if offset == 0 else None
         self._outbox.append(encode_fetch_message(Piece(offset, len(self._manifest), data, signature)))

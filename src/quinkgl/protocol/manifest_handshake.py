@@ -178,6 +178,8 @@ _NOTHING = _Difference(ErrorCode.NO_ERROR, "", "")
 class ManifestHandshake(PeerMachine[ManifestEvent]):
     """The handshake with one peer, from the HELLO that it has ready at once to AGREED or REFUSED."""
 
+    # H-001, H-007
+
     def __init__(
         self, terms: Terms, *, role_initiator: bool, now: float, unix_now: float, limits: Limits = LIMITS
     ) -> None:
@@ -227,7 +229,7 @@ class ManifestHandshake(PeerMachine[ManifestEvent]):
 
     @exclusive
     def handle_timer(self, *, now: float) -> None:
-        """Refuse the peer if its HELLO or its answer did not come in time."""
+        """Refuse the peer if its HELLO or its answer did not come in time [H-020]."""
         now = self._advance(now)
         if self._timeout_at is None or now < self._timeout_at:
             return
@@ -242,6 +244,7 @@ class ManifestHandshake(PeerMachine[ManifestEvent]):
         }
 
     def _judge(self, hello: Hello) -> None:
+        # H-011
         if hello.initiator == self._initiator:
             self._apply(Input.BREACH, fault=_breach("a HELLO of our own role: a mirror", "H-005"))
             return
@@ -295,6 +298,7 @@ _MESSAGES_OF_ONE_SIDE = (Hello, Agree, Refuse)
 
 
 def _agreed(own: Terms, remote: Terms) -> ManifestAgreed:
+    # H-013, H-014
     return ManifestAgreed(
         remote=remote,
         max_object_bytes=min(own.max_object_bytes, remote.max_object_bytes),
@@ -312,5 +316,5 @@ def _show(value: object) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return a peer's text with everything replaced that could move a cursor or break a line."""
+    """Return a peer's text with everything replaced that could move a cursor or break a line [H-021]."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

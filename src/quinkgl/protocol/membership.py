@@ -228,8 +228,8 @@ class Membership(Machine[MembershipEvent]):
     def peer_connected(self, peer: PeerId, record: bytes | None = None, *, now: float) -> bool:
         """Say that there is a session with a peer, and give the signed record that it sent along, if any.
 
-        Returns False, and changes nothing, if there is one already or no room for another. LocalProtocolError
-        for our own key, or for what is no key.
+        Returns False, and changes nothing, if there is one already or no room for another [M-032].
+        LocalProtocolError for our own key, or for what is no key.
         """
         if peer == self.peer_id or len(peer) != CONSTANTS.key_bytes:
             raise misuse("a session needs the key of another peer")
@@ -267,6 +267,7 @@ class Membership(Machine[MembershipEvent]):
         """Say that no address leads to a peer of the view, which it then leaves; False if it is not there.
 
         It comes back with a new record, or with the same one from a neighbour that has not told it yet.
+        Rules: M-043.
         """
         now = self._advance(now)
         held = self._peers.get(peer)
@@ -300,7 +301,7 @@ class Membership(Machine[MembershipEvent]):
 
     @exclusive
     def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
-        """Take one message of a neighbour.
+        """Take one message of a neighbour [M-019, M-025].
 
         Raises RemoteProtocolError for bytes that are no message of this family (E_CBOR, E_CBOR_CANON,
         E_SCHEMA, E_TOO_BIG). A record in it that does not hold is dropped and counted, the others are taken.
@@ -380,7 +381,7 @@ class Membership(Machine[MembershipEvent]):
         """Return what a later life needs: our sequence number, and records to find the swarm again by.
 
         Neighbours come first, the longest session first; then the freshest of the view; ``view_size`` in all.
-        Plain values, fit for CBOR.
+        Plain values, fit for CBOR [M-050].
         """
         found = [*self._held(self._neighbours()), *self._freshest(self._candidates())]
         records = [signed.encoded for signed in found]
@@ -406,7 +407,7 @@ class Membership(Machine[MembershipEvent]):
     # --- records that come in ---
 
     def _take(self, encoded: bytes, *, teller: PeerId | None) -> None:
-        """Check one record, cheapest checks first, and keep it if it is news."""
+        """Check one record, cheapest checks first, and keep it if it is news [M-011, M-015, M-016]."""
         try:
             found = check_record_untrusted(
                 encoded, root=self._root, unix_now=self._unix(self._now), limits=self._limits
@@ -426,6 +427,7 @@ class Membership(Machine[MembershipEvent]):
 
     def _newest(self, found: UnverifiedRecord) -> SignedRecord | None:
         """Return the record, verified, if it is newer than the one held; RemoteProtocolError if false."""
+        # M-014
         held = self._peers.get(found.record.key)
         if held is None or held.signed is None:
             return found.verify_untrusted()
@@ -456,6 +458,7 @@ class Membership(Machine[MembershipEvent]):
 
     def _make_room(self) -> None:
         """Let a random record of a full view go: nobody can choose who is forgotten [M-031]."""
+        # M-030
         candidates = self._candidates()
         if len(candidates) >= self._limits.view_size:
             self.stats.drop("view_full")
@@ -500,6 +503,7 @@ class Membership(Machine[MembershipEvent]):
 
     def _want_record(self, now: float) -> None:
         """Issue a record of our own as soon as the interval since the last one allows [M-020]."""
+        # M-005
         if self._addresses:
             earliest = now if self._issued_at is None else self._issued_at + self._limits.shuffle_interval_s
             self._issue_at = max(now, earliest)
@@ -509,7 +513,7 @@ class Membership(Machine[MembershipEvent]):
             self._own, self._issue_at = None, None
 
     def _issue(self, now: float) -> None:
-        """Sign a new record of our own and tell every neighbour."""
+        """Sign a new record of our own and tell every neighbour [M-002, M-021]."""
         unix_now = self._unix(now)
         # The clock keeps the number growing over a restart without saved state; the old number over a clock
         # set back.
@@ -542,7 +546,7 @@ class Membership(Machine[MembershipEvent]):
                 self._tell(other, signed)
 
     def _tick(self) -> None:
-        """Tell one random neighbour something new to it, and suggest one random peer of the view."""
+        """Tell one random neighbour something new to it, and suggest one random peer of the view [M-026]."""
         records = self._freshest(list(self._peers))
         if self._own is not None:
             records.append(self._own)

@@ -46,7 +46,7 @@ class Publisher:
         self._unix_offset_s = unix_now - now
 
     def follow(self, incarnation: int) -> None:
-        """Take an incarnation above that of an earlier life, whatever the wall clock says."""
+        """Take an incarnation above that of an earlier life, whatever the wall clock says [G-002]."""
         self.incarnation = max(self.incarnation, incarnation + 1)
 
     def draft(

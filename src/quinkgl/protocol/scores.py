@@ -44,7 +44,7 @@ class _Score:
 
 
 class Scores:
-    """The scores of all peers of late; a peer that is not known has 0 points."""
+    """The scores of all peers of late; a peer that is not known has 0 points [G-046, G-047]."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

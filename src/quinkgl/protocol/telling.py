@@ -41,7 +41,7 @@ class Telling:
         return len(self._pending)
 
     def is_news(self, record: PeerRecord) -> bool:
-        """Whether the neighbour may not have this record yet; its own is no news to it."""
+        """Whether the neighbour may not have this record yet; its own is no news to it [M-023]."""
         return record.key != self._neighbour and self._told.get(record.key, -1) < record.seq
 
     def note(self, record: PeerRecord) -> None:
@@ -67,7 +67,7 @@ class Telling:
     def take(self, now: float, newest: Callable[[PeerId], SignedRecord | None]) -> tuple[bytes, ...]:
         """Return the records to send at ``now``: none before it is time for another message [M-024].
 
-        ``newest`` gives the record of a key as it is held by now, None where it is no longer held.
+        ``newest`` gives the record of a key as it is held by now, None where it is no longer held [M-001].
         """
         if not self._pending or now < self.send_at:
             return ()

@@ -205,7 +205,7 @@ class ObjectFile:
                 raise ObjectFileError(f"{self._part} belongs to another object")
 
     def _load(self) -> None:
-        """Take over what the map claims, leaf by leaf, as far as it is true."""
+        """Take over what the map claims, leaf by leaf, as far as it is true [O-036]."""
         if self._list_bytes:
             leaves = _read(self._map_fd, _BODY_AT, self._flags_at)
             hashes = [leaves[at : at + HASH_BYTES] for at in range(0, len(leaves), HASH_BYTES)]

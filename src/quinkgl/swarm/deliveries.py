@@ -69,7 +69,7 @@ class Deliveries:
         self.delivered = 0
 
     def open(self, peer: bytes, *, now: float) -> None:
-        """Take parcels for ``peer`` from now on."""
+        """Take parcels for ``peer`` from now on [G-007]."""
         outbox = self._outboxes[peer] = _Outbox(waiting=self._missed.pop(peer, None))
         self._post(peer, outbox, now)
 

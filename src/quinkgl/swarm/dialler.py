@@ -92,6 +92,7 @@ class Dialler:
         return len(self._endpoint.peers()) - len(self._strangers)
 
     def _call_next(self, peer: bytes, now: float) -> None:
+        # M-042
         untried = self._untried.pop(peer, ())
         if self._endpoint.address_of(peer) is not None:
             return

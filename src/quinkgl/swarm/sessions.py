@@ -168,6 +168,7 @@ class Sessions:
     def _route_untrusted(
         self, peer: bytes, neighbour: Neighbour, channel: Channel, data: bytes, now: float
     ) -> None:
+        # H-002
         if channel is Channel.MANIFEST:
             neighbour.handshake.receive_message(data, now=now)
             # What follows its agreement in the same datagram is already a member's message.
@@ -216,6 +217,7 @@ class Sessions:
             self._deliveries.open(peer, now=now)
 
     def _on_refused(self, peer: bytes, neighbour: Neighbour, event: ManifestRefused, now: float) -> None:
+        # H-006
         reason = f"{event.field}: {event.reason}" if event.field else event.reason
         self._events.append(PeerRefused(peer, neighbour.address, event.code, reason, event.by_remote))
         self._endpoint.disconnect(peer, event.code, reason, now=now)

@@ -71,6 +71,7 @@ class Attempt:
 
     def begin(self, initiator: Initiator, cookie: bytes, rng: random.Random) -> None:
         """Make the INIT of this attempt, with the proof of a cookie where there is one."""
+        # S-010, S-011, P-012
         self.initiator = initiator
         self.first_destination_id = rng.randbytes(CONNECTION_ID_BYTES)
         self._parts = encode_init(
@@ -85,7 +86,7 @@ class Attempt:
         self._sent_at = []
 
     def take(self, now: float, jitter: float) -> bytes:
-        """Return the INIT to send; the next one follows after twice the time, ± 10 %."""
+        """Return the INIT to send; the next one follows after twice the time, ± 10 % [S-030]."""
         self.due = False
         self._sent_at.append(now)
         if self.retry_at <= now:  # and not for a cookie
@@ -112,14 +113,14 @@ class Attempt:
             self.due = True
 
     def rtt(self, now: float) -> float | None:
-        """Return the round-trip time that an answer coming now shows.
+        """Return the round-trip time that an answer coming now shows [S-035].
 
         None when the INIT was sent more than once, since nobody knows which one was answered.
         """
         return now - self._sent_at[0] if len(self._sent_at) == 1 else None
 
     def wait_for_other(self, now: float) -> None:
-        """Yield to the peer's own handshake for as long as that may take: send nothing meanwhile."""
+        """Yield to the peer's own handshake for as long as that may take: send nothing meanwhile [S-050]."""
         self.state = AttemptState.YIELDED
         self.due = False
         self.retry_at = now + LIMITS.half_open_lifetime_s

@@ -27,7 +27,7 @@ class Closing:
         self._close_due = False
 
     def begin(self, code: int, reason: str, *, by_remote: bool, probe_timeout_s: float, now: float) -> None:
-        """Leave OPEN: say CLOSE, and answer what is late for a while."""
+        """Leave OPEN: say CLOSE, and answer what is late for a while [F-060, F-062]."""
         self.state = ConnectionState.DRAINING if by_remote else ConnectionState.CLOSING
         self._frame = encode_close(code, "" if by_remote else reason)
         self._close_due = True
@@ -48,7 +48,7 @@ class Closing:
             self._close_due = True
 
     def next_frame(self, probe_timeout_s: float, now: float) -> bytes | None:
-        """Take the CLOSE frame that is due, None when none is."""
+        """Take the CLOSE frame that is due, None when none is [F-061]."""
         if not self._close_due:
             return None
         self._close_due = False
@@ -57,7 +57,7 @@ class Closing:
         return self._frame
 
     def on_late_packet(self, plaintext: bytes, form: PacketForm, now: float) -> None:
-        """Answer an authentic packet that came while closing.
+        """Answer an authentic packet that came while closing [F-061, F-063].
 
         The peer's own CLOSE means that both know: nothing is left to wait for.
         """

@@ -31,7 +31,7 @@ class CongestionController(Protocol):
 
 
 class NewReno:
-    """RFC 9002 appendix B: slow start, one halving a round trip, linear growth."""
+    """RFC 9002 appendix B: slow start, one halving a round trip, linear growth [R-061]."""
 
     __slots__ = ("_datagram", "_recovery_started", "_threshold", "_window")
 

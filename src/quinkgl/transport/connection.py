@@ -249,7 +249,7 @@ class Connection:
     ) -> bool:
         """Take a short packet that bears one of our connection ids. Never raises, whatever the bytes.
 
-        Returns whether it was authentic and new.
+        Returns whether it was authentic and new [P-022, P-023, P-024, F-063].
         """
         state = self._closing.state
         if state is ConnectionState.DRAINING or state is ConnectionState.CLOSED:
@@ -293,7 +293,7 @@ class Connection:
         return True
 
     def receive_run(self, data: memoryview, segment_size: int, source: Address, *, now: float) -> int:
-        """Take the run of bulk packets that ``data`` begins with, in one sweep where it is regular.
+        """Take the run of bulk packets that ``data`` begins with, in one sweep where it is regular [P-016].
 
         ``data`` holds segments of ``segment_size`` bytes (the last may be shorter); the first one bears our
         connection id. Returns how many bytes were taken, 0 where the first segment must be taken by itself.
@@ -384,7 +384,7 @@ class Connection:
         return self._next_mtu_probe(now) or self._next_bulk(now)
 
     def next_path_datagram(self, now: float) -> tuple[bytes, Address] | None:
-        """Build the next path challenge or answer, and say where it goes.
+        """Build the next path challenge or answer, and say where it goes [Q-002, Q-012, Q-015].
 
         Its loss says nothing about the current path, so recovery never hears of it.
         """
@@ -431,6 +431,7 @@ class Connection:
     def _receive_frames_untrusted(
         self, header: tuple[Any, ...], plaintext: bytes, source: Address, size: int, now: float
     ) -> None:
+        # F-004, F-010, F-023
         frames = decode_frames_untrusted(plaintext)
         eliciting = _ask_for_an_ack(frames)
         if self._mark(header[2], now, eliciting=eliciting):
@@ -480,6 +481,7 @@ class Connection:
 
     def _on_authentic(self, now: float) -> None:
         """Any authentic packet proves the peer alive, and that it has the handshake's last message."""
+        # F-065
         self._timers.set(Timer.IDLE, now + self._idle_timeout_s)
         if self._finish.is_unproven:
             self._finish.prove()
@@ -489,7 +491,7 @@ class Connection:
             self._silence.begin(self._flow.probe_timeout_s, now)
 
     def _on_newest(self, number: int, size: int, source: Address, now: float) -> None:
-        """The highest packet number so far tells where the peer is now."""
+        """The highest packet number so far tells where the peer is now [Q-001]."""
         path = self._paths.current
         if source == path.address:
             path.heard_number = number
@@ -499,6 +501,7 @@ class Connection:
 
     def _on_path_changed(self, change: PathChange) -> None:
         """The peer answered at another address: everything goes there from now on (RFC 9000 section 9)."""
+        # Q-020, Q-022, Q-023
         self._stats.paths_validated += 1
         self.address = change.address
         self.remote_id = self._sealer.connection_id = self._paths.current.connection_id.id
@@ -508,21 +511,23 @@ class Connection:
 
     def _on_path_given_up(self, now: float) -> None:
         """A candidate did not answer; a session whose own path is as dead as an idle one has none left."""
+        # Q-024
         self._stats.drop("path_given_up")
         if now - self._paths.current.heard_at >= self._idle_timeout_s:
             self._finish_silently(ErrorCode.E_NO_PATH, "the peer does not answer where it sends from", now)
 
     def on_reset(self, now: float) -> None:
-        """The peer has lost the session (spec 6b.6): it is over, and nothing is said about it."""
+        """The peer has lost the session (spec 6b.6): it is over, and nothing is said about it [Q-042]."""
         if self.state is ConnectionState.OPEN:
             self._finish_silently(ErrorCode.E_RESET, "the peer no longer knows the session", now)
 
     def on_late_finish(self) -> None:
-        """The peer sent message 3 again: show it once more that it came."""
+        """The peer sent message 3 again: show it once more that it came [S-046]."""
         if self.state is ConnectionState.OPEN:
             self._frames.ping_due = True
 
     def _on_ack_untrusted(self, ack: Ack, now: float) -> None:
+        # R-002
         result = self._flow.on_ack_untrusted(ack.ranges, ack.delay_s, now)
         for part in result.acknowledged:
             self._owners.on_acknowledged(part.contents)
@@ -532,6 +537,7 @@ class Connection:
         self._keys.on_stream_acknowledged(self._frames.control_out.acknowledged, now)
 
     def _on_control_untrusted(self, offset: int, data: bytes, now: float) -> None:
+        # F-042
         ready = self._frames.control_in.receive_untrusted(offset, data)
         for channel, message in self._reader.feed_untrusted(ready):
             if channel is Channel.SESSION:
@@ -561,6 +567,7 @@ class Connection:
 
     def _send_probes(self) -> None:
         """Probes carry the oldest contents again, so that they help if all in flight was lost."""
+        # R-040, R-041
         for part in self._recovery.oldest(PROBES):
             self._owners.send_again(part)
         self._flow.probes_due = PROBES
@@ -573,6 +580,7 @@ class Connection:
     # Sending
 
     def _next_frames(self, now: float) -> Outgoing | None:
+        # R-013, R-014, R-080, K-037
         frames = self._frames
         frames.move_key_messages(self._keys)
         if self._keys.application_allowed:
@@ -607,7 +615,7 @@ class Connection:
         return Outgoing(sealed.data, size if sealed.packets > 1 else None)
 
     def _next_mtu_probe(self, now: float) -> Outgoing | None:
-        """Build a probe for a larger datagram; there is bulk data that would profit."""
+        """Build a probe for a larger datagram; there is bulk data that would profit [Q-050]."""
         size = self._flow.mtu_probe_due(now)
         if size is None:
             return None
@@ -626,6 +634,7 @@ class Connection:
         self._end(error.code, error.message, by_remote=False, now=now)
 
     def _end(self, code: int, reason: str, *, by_remote: bool, now: float) -> None:
+        # F-060
         self._leave_open(code, reason, by_remote=by_remote, now=now)
         self._closing.begin(
             code, reason, by_remote=by_remote, probe_timeout_s=self._flow.probe_timeout_s, now=now
@@ -636,6 +645,7 @@ class Connection:
         self._closing.finish()
 
     def _leave_open(self, code: int, reason: str, *, by_remote: bool, now: float) -> None:
+        # F-064
         self.objects.close(code, now=now)
         self._collect()
         self._events.append(Closed(code, reason, by_remote))

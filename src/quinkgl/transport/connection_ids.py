@@ -49,11 +49,11 @@ class LocalIds:
         self._changes: deque[tuple[bytes, bool]] = deque()
 
     def ids(self) -> tuple[bytes, ...]:
-        """Return the ids that packets to us may bear."""
+        """Return the ids that packets to us may bear [P-033]."""
         return tuple(entry.id for entry in self._by_sequence.values())
 
     def supply(self) -> None:
-        """Fill the peer's stock up."""
+        """Fill the peer's stock up [P-032]."""
         while len(self._by_sequence) < self._stock and self._next_sequence <= _MAX_SEQUENCE:
             entry = ConnectionId(self._next_sequence, *self._issue())
             self._next_sequence += 1
@@ -80,7 +80,7 @@ class LocalIds:
         return self._untold.popleft() if self._untold else None
 
     def on_lost(self, entry: ConnectionId) -> None:
-        """A NEW_CID was lost: tell it again, unless the peer has retired the id since."""
+        """A NEW_CID was lost: tell it again, unless the peer has retired the id since [P-034]."""
         if entry.sequence in self._by_sequence and entry not in self._untold:
             self._untold.append(entry)
 
@@ -126,7 +126,7 @@ class RemoteIds:
         return len(self._known) - len(self._used)
 
     def tokens(self) -> tuple[bytes, ...]:
-        """Reset tokens of the ids in use: what a stateless reset for this session ends with."""
+        """Reset tokens of the ids in use: what a stateless reset for this session ends with [Q-042]."""
         return tuple(entry.token for entry in self._used.values() if entry.token)
 
     def receive_untrusted(self, entry: ConnectionId) -> None:
@@ -186,6 +186,7 @@ class RemoteIds:
 
     def on_lost(self, sequence: int) -> None:
         """A RETIRE_CID was lost, or a probe repeats it: say it again, unless another one has arrived."""
+        # P-034
         if sequence in self._untaken and sequence not in self._retiring:
             self._retiring.append(sequence)
 

@@ -54,7 +54,7 @@ class ControlSender:
         self._buffer += data
 
     def take(self, room: int) -> tuple[ControlPiece, bytes] | None:
-        """Return the next bytes to send, at most ``room``: lost ones first."""
+        """Return the next bytes to send, at most ``room``: lost ones first [F-030]."""
         if len(self._resend):
             start, stop = self._resend.first()
             stop = min(stop, start + room)
@@ -81,13 +81,13 @@ class ControlSender:
             self._acknowledged.drop_below(stop)
 
     def on_lost(self, piece: ControlPiece) -> None:
-        """Queue a lost piece again, but for what was acknowledged meanwhile."""
+        """Queue a lost piece again, but for what was acknowledged meanwhile [F-005]."""
         self._resend.add(max(piece.start, self._base), max(piece.stop, self._base))
         for start, stop in self._acknowledged:
             self._resend.remove(start, stop)
 
     def on_credit(self, limit: int) -> None:
-        """Take the peer's new limit; limits never shrink."""
+        """Take the peer's new limit; limits never shrink [F-032]."""
         self._limit = max(self._limit, limit)
 
 
@@ -111,7 +111,7 @@ class ControlReceiver:
         return self._delivered + self._window
 
     def receive_untrusted(self, offset: int, data: bytes) -> bytes:
-        """Take a piece and return the bytes that are now in order.
+        """Take a piece and return the bytes that are now in order [F-031, F-033].
 
         Raises RemoteProtocolError E_FLOW when the piece exceeds the credit.
         """

@@ -326,7 +326,7 @@ class Endpoint(Exclusive):
     def receive_datagram(
         self, data: bytes | memoryview, source: Address, *, now: float, segment_size: int | None = None
     ) -> None:
-        """Take a datagram, or a run of datagrams of ``segment_size`` bytes.
+        """Take a datagram, or a run of datagrams of ``segment_size`` bytes [V-001, R-015].
 
         Never raises, whatever the bytes.
         """
@@ -373,7 +373,7 @@ class Endpoint(Exclusive):
 
     @exclusive
     def next_datagram(self, now: float) -> Transmit | None:
-        """Build the next datagram; handshakes first, then the sessions in turn."""
+        """Build the next datagram; handshakes first, then the sessions in turn [R-081]."""
         now = self._clock(now)
         handshake = self._handshakes.next_datagram(now)
         if handshake is not None:
@@ -459,6 +459,7 @@ class Endpoint(Exclusive):
 
     def _on_unknown(self, data: bytes | memoryview, source: Address, now: float) -> None:
         """A short packet without an id of ours: a reset of a session, or one to be answered with a reset."""
+        # P-031
         connection = self._routes.reset_by(data)
         if connection is not None:
             self.stats.resets_received += 1
@@ -492,6 +493,7 @@ class Endpoint(Exclusive):
     # Connections
 
     def _on_finished(self, finished: Finished | None, now: float) -> None:
+        # S-053
         if finished is None:
             return
         config = self._config
@@ -523,6 +525,7 @@ class Endpoint(Exclusive):
 
     def _install(self, new: Connection, now: float) -> None:
         """Make a finished handshake the one session with its peer, or end it when the other one stays."""
+        # S-052
         self._connections[new.local_id] = new
         self._routes.update(new)
         old = self._by_peer.get(new.peer)
@@ -555,7 +558,7 @@ class Endpoint(Exclusive):
 
     @staticmethod
     def _stays(old: Connection, new: Connection, now: float) -> bool:
-        """Whether the older of two sessions with one peer stays (spec 5.8).
+        """Whether the older of two sessions with one peer stays (spec 5.8) [S-051].
 
         The newer one wins, since the peer that opened it may have lost the older, or has learned the manifest
         since and opened it with a member's keys. Only when two handshakes of

@@ -36,7 +36,7 @@ class Finish:
             self._due = True
 
     def take(self, probe_timeout_s: float, now: float) -> bytes | None:
-        """Return the datagram if it is to be sent now; the next time is after twice the wait."""
+        """Return the datagram if it is to be sent now; the next time is after twice the wait [S-033]."""
         if not self._due or self._datagram is None:
             return None
         self._due = False

@@ -80,7 +80,7 @@ class Flow:
 
     @property
     def next_size(self) -> int:
-        """Bytes of the next datagram.
+        """Bytes of the next datagram [P-040, Q-054].
 
         The first of two probes has the size that the path is known to carry: when large datagrams vanish,
         its acknowledgement shows that the others are lost.
@@ -88,7 +88,7 @@ class Flow:
         return self.mtu.smallest_bytes if self.probes_due >= PROBES else self.mtu.datagram_bytes
 
     def may_send(self, now: float) -> bool:
-        """Congestion window and pacing; a probe passes both (RFC 9002 7.5)."""
+        """Congestion window and pacing; a probe passes both (RFC 9002 7.5) [R-060, R-070]."""
         if self.probes_due > 0:
             return True
         recovery = self.recovery
@@ -115,7 +115,7 @@ class Flow:
         self.pacer.on_sent(size)
 
     def mtu_probe_due(self, now: float) -> int | None:
-        """Return the size of a probe for a larger datagram to send now, None when none is due.
+        """Return the size of a probe for a larger datagram to send now, None when none is due [Q-051].
 
         Recovery never hears of it: its loss is no sign of congestion (RFC 8899 section 3).
         """

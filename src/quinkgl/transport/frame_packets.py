@@ -72,7 +72,7 @@ class FramePackets:
 
     @property
     def has_message_room(self) -> bool:
-        """Whether the CONTROL queue takes another message."""
+        """Whether the CONTROL queue takes another message [F-035]."""
         return self.queued_bytes < _CONTROL_QUEUE_BYTES
 
     @property
@@ -103,7 +103,7 @@ class FramePackets:
             keys.on_message_written(self.control_out.end)
 
     def on_control_read(self) -> None:
-        """Grant more of the CONTROL stream once half of what was granted is read."""
+        """Grant more of the CONTROL stream once half of what was granted is read [F-034]."""
         if self.control_in.limit - self._granted_control >= LIMITS.control_window_bytes // 2:
             self.max_control_due = True
 
@@ -134,7 +134,7 @@ class FramePackets:
         )
 
     def payload(self, room: int, now: float, *, elicit: bool) -> tuple[bytes, Contents]:
-        """Return the frames of one packet, at most ``room`` bytes, and what to remember of it.
+        """Return the frames of one packet, at most ``room`` bytes, and what to remember of it [R-013].
 
         Without ``elicit``, there is an ACK alone.
         """

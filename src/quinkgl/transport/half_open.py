@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class HalfOpen:
-    """One INIT that we answered."""
+    """One INIT that we answered [S-042, S-043]."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class HalfOpen:
 
     @property
     def may_send(self) -> bool:
-        """Whether one more answer keeps to three times what came from the unvalidated address.
+        """Whether one more answer keeps to three times what came from the unvalidated address [V-008].
 
         RFC 9000 section 8.1.
         """
@@ -128,7 +128,7 @@ class HalfOpenTable:
                 self._in_network[half_open.network] = left
 
     def is_full(self, network: bytes | None, share: int = 1) -> bool:
-        """Whether ``1 / share`` of the places, in all or for one network, is taken."""
+        """Whether ``1 / share`` of the places, in all or for one network, is taken [S-040]."""
         if len(self._by_id) * share >= LIMITS.half_open:
             return True
         return network is not None and (

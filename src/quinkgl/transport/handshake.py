@@ -86,7 +86,7 @@ class LocalParty:
 
 
 def prologue(keys: SwarmKeys, version: int, versions: tuple[int, ...]) -> bytes:
-    """What both sides must agree on before the first message (spec 5.3)."""
+    """What both sides must agree on before the first message (spec 5.3) [S-006]."""
     head = b"QGL1" + struct.pack(">I", version) + keys.swarm_id + bytes([keys.mode, len(versions)])
     return head + struct.pack(f">{len(versions)}I", *versions)
 
@@ -111,7 +111,7 @@ class Initiator:
         record: bytes,
         observed: Address,
     ) -> tuple[bytes, Session]:
-        """Read message 2 and return message 3 with the session.
+        """Read message 2 and return message 3 with the session [S-021, S-022].
 
         Raises RemoteProtocolError: E_HS_DECRYPT for bytes that no holder of the PSK wrote, E_HS_IDENTITY for
         a signature that does not hold, a weak key, or a peer other than ``expected_peer``; codes of the
@@ -183,6 +183,7 @@ class Responder:
 def _noise(
     party: LocalParty, ephemeral: X25519PrivateKey, prologue_bytes: bytes, *, initiator: bool
 ) -> HandshakeState:
+    # S-001, S-002, K-003, K-012
     psk = party.keys.psk
     return HandshakeState(
         PATTERN,
@@ -202,6 +203,7 @@ def _write_payload(
     record: bytes,
     observed: Address,
 ) -> bytes:
+    # S-020, S-028
     tokens = state.write_tokens()
     signed = role + state.handshake_hash + party.static_public
     payload = HandshakePayload(
@@ -228,6 +230,7 @@ def _tellable(address: Address) -> Address | None:
 
 
 def _read_payload_untrusted(state: HandshakeState, message: bytes, role: bytes) -> HandshakePayload:
+    # S-021
     rest = state.read_tokens_untrusted(message)
     signed = role + state.handshake_hash + (state.remote_static or b"")
     payload = decode_handshake_payload_untrusted(state.read_payload_untrusted(rest))

@@ -214,6 +214,7 @@ class Handshakes:
 
     def _on_init_untrusted(self, data: bytes, source: Address, now: float) -> None:
         """Answer an INIT of someone who holds the swarm's keys; everyone else meets silence."""
+        # S-012, S-013, S-040, S-041, S-050
         parts = split_init_untrusted(data)
         if parts is None:
             self._stats.drop("E_PROTOCOL")
@@ -262,6 +263,7 @@ class Handshakes:
         now: float,
     ) -> bool:
         """Whether to answer an INIT with work and memory; under load a cookie goes out instead (S-060)."""
+        # S-014, S-062, S-063
         within_rate = self._rate.take(network, now)
         if within_rate and not self._half_open.is_full(network, share=2):
             return True
@@ -281,7 +283,7 @@ class Handshakes:
         return False
 
     def _answer_stateless(self, answer: bytes, destination: Address) -> bool:
-        """Queue an answer that nothing is remembered of; False where too many wait."""
+        """Queue an answer that nothing is remembered of; False where too many wait [S-064]."""
         if len(self._stateless) >= LIMITS.stateless_answers:
             self._stats.drop("stateless_answers")
             return False
@@ -297,7 +299,7 @@ class Handshakes:
         source: Address,
         now: float,
     ) -> None:
-        """Do the responder's half of the handshake and remember it."""
+        """Do the responder's half of the handshake and remember it [S-020, P-030]."""
         local_id = self._new_id()
         responder = Responder(
             party,
@@ -334,7 +336,7 @@ class Handshakes:
     # Answers
 
     def _on_resp_untrusted(self, packet: LongPacket, source: Address, now: float) -> Finished | None:
-        """Finish an attempt of ours. None for an answer to no attempt."""
+        """Finish an attempt of ours. None for an answer to no attempt [S-021, S-022, S-032]."""
         attempt = self._attempts.get(packet.destination_id)
         if attempt is None or not attempt.is_meant_by(packet, source):
             self._stats.drop("unknown_connection")
@@ -365,7 +367,7 @@ class Handshakes:
         return Finished(session, attempt.local_id, source, incoming=False, rtt_s=rtt_s, finish=finish)
 
     def _on_fin_untrusted(self, packet: LongPacket, source: Address, now: float) -> Finished | None:
-        """Finish a handshake that we answered. None for a FIN of no half-open handshake."""
+        """Finish a handshake that we answered. None for a FIN of no half-open handshake [S-021, S-044]."""
         half_open = self._half_open.get(packet.destination_id)
         if half_open is None or not half_open.is_meant_by(packet, source):
             self._stats.drop("unknown_connection")
@@ -389,7 +391,7 @@ class Handshakes:
         )
 
     def _on_cookie_untrusted(self, packet: LongPacket, source: Address) -> None:
-        """Send the INIT that this answers again, with the proof that we are where it came from."""
+        """Send the INIT that this answers again, with the proof that we are where it came from [S-066]."""
         attempt = self._attempts.get(packet.destination_id)
         if attempt is None or not attempt.is_meant_by(packet, source):
             self._stats.drop("unknown_connection")
@@ -411,7 +413,7 @@ class Handshakes:
     def _on_other_version_untrusted(
         self, data: bytes | memoryview, version: int, source: Address, now: float
     ) -> None:
-        """Say which versions are spoken here, or take the other side's word for it."""
+        """Say which versions are spoken here, or take the other side's word for it [S-071, V-004, V-011]."""
         if version == NO_VERSION:
             if data[0] != FIRST_BYTE_OF_VERSION_NEGOTIATION:
                 self._stats.drop("E_PROTOCOL")
@@ -428,7 +430,7 @@ class Handshakes:
             self._stats.version_negotiations_sent += 1
 
     def _on_version_negotiation_untrusted(self, data: bytes | memoryview, source: Address) -> None:
-        """Begin anew in a version that both sides speak (S-071); once, and only while nothing is agreed."""
+        """Begin anew in a version that both sides speak [S-072]; once, and only while nothing is agreed."""
         destination_id, source_id, versions = decode_version_negotiation_untrusted(data)
         attempt = self._attempts.get(destination_id)
         if attempt is None or (attempt.address, attempt.first_destination_id) != (source, source_id):
@@ -461,7 +463,7 @@ class Handshakes:
         self._send(attempt)
 
     def _go_on(self, attempt: Attempt, now: float) -> None:
-        """Send an INIT again, or give up after the last one."""
+        """Send an INIT again, or give up after the last one [S-030]."""
         if attempt.tries_left > 0:
             attempt.go_on(now)
             self._send(attempt)
@@ -493,6 +495,7 @@ class Handshakes:
         self._half_open_wakeups.discard(half_open.local_id)
 
     def _check_not_self(self, session: Session) -> None:
+        # S-023
         if session.peer_id == self._parties[0].identity.peer_id:
             raise RemoteProtocolError(
                 ErrorCode.E_HS_SELF, "the address leads back to this node", section="5.5"

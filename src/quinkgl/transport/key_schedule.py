@@ -144,6 +144,7 @@ class _ReceivingKeys:
         self._lowest = self._highest = number
 
     def forget_old(self, now: float) -> None:
+        # K-024
         if self._expires_at <= now:
             self._old = None
             self._expires_at = math.inf
@@ -217,7 +218,7 @@ class KeySchedule:
 
     @property
     def phase_bit(self) -> int:
-        """What the first byte of our next packet must bear: 0 or ``KEY_PHASE_BIT``."""
+        """What the first byte of our next packet must bear: 0 or ``KEY_PHASE_BIT`` [P-004, K-020]."""
         return KEY_PHASE_BIT if self._send.phase & 1 else 0
 
     @property
@@ -237,12 +238,12 @@ class KeySchedule:
 
     @property
     def is_used_up(self) -> bool:
-        """Whether the key may seal nothing more and could not be changed in time."""
+        """Whether the key may seal nothing more and could not be changed in time [K-027]."""
         return self._send.count >= self._limits.confidentiality_packets
 
     @property
     def application_allowed(self) -> bool:
-        """Whether messages and objects may be sent: at once, or when our direction has the secret."""
+        """Whether messages and objects may be sent: at once, or when our direction has the secret [K-037]."""
         return self._send_is_mixed
 
     @property
@@ -251,7 +252,7 @@ class KeySchedule:
         return self._receive_is_mixed
 
     def sealed(self, number: int, count: int, now: float) -> None:
-        """Count packets that were sealed; ``number`` is the highest of their numbers."""
+        """Count packets that were sealed; ``number`` is the highest of their numbers [K-021]."""
         send = self._send
         send.sealed = number
         send.count += count
@@ -259,7 +260,7 @@ class KeySchedule:
             self._update(now)
 
     def on_acknowledged(self, number: int, now: float) -> None:
-        """Note that packet ``number``, the highest of an ACK, arrived."""
+        """Note that packet ``number``, the highest of an ACK, arrived [K-022]."""
         send = self._send
         if not send.acknowledged and number >= send.first_number:
             send.acknowledged = True
@@ -272,7 +273,7 @@ class KeySchedule:
         """Return the keys that open a run of packets with this first byte; None if they are to be tried.
 
         The numbers of what opened must be told to :meth:`opened_untrusted`, and how many did not to
-        :meth:`failed_untrusted`.
+        :meth:`failed_untrusted` [K-023, K-026].
         """
         receive = self._receive
         return receive.keys if bool(first_byte & KEY_PHASE_BIT) == bool(receive.phase & 1) else None
@@ -335,7 +336,7 @@ class KeySchedule:
             self._mix(now)
 
     def on_stream_acknowledged(self, offset: int, now: float) -> None:
-        """Note that the peer has the CONTROL stream up to ``offset``, without a gap."""
+        """Note that the peer has the CONTROL stream up to ``offset``, without a gap [K-036]."""
         end = self._reply_end
         if end is not None and offset >= end and self._exchange.on_reply_known():
             self._mix(now)
@@ -384,7 +385,7 @@ class KeySchedule:
             self._change(send.keys.next_phase(), now)
 
     def _mix(self, now: float) -> None:
-        """Go on to the next phase with the secret of the exchange inside."""
+        """Go on to the next phase with the secret of the exchange inside [K-033, K-035]."""
         secret, self._pending, self._reply_end = self._pending, None, None
         if secret is not None:
             self._change(self._send.keys.mixed(secret.value, self._hash, secret.domain), now)

@@ -122,7 +122,7 @@ class ObjectReceiver:
         """Return a new credit limit when at least half a window has been used since the last one, else None.
 
         Credit counts ranks of the wanted bytes. The limit is what has arrived plus one window, so at most
-        one window of it is on the way.
+        one window of it is on the way [O-017].
         """
         total = self.wanted.total
         limit = min(total, self._received + window)
@@ -137,7 +137,7 @@ class ObjectReceiver:
         return self._credit
 
     def receive_untrusted(self, offset: int, data: bytes | memoryview) -> None:
-        """Take one chunk, or a run of chunks that follow on each other as one.
+        """Take one chunk, or a run of chunks that follow on each other as one [O-022, O-023].
 
         The state is COMPLETE when it was the last one missing.
 
@@ -226,6 +226,7 @@ class ObjectReceiver:
             self._waiting += end - first
 
     def _verify_list(self) -> None:
+        # O-024
         leaves = [bytes(self._list[i : i + HASH_BYTES]) for i in range(0, self._list_bytes, HASH_BYTES)]
         if merkle_root(leaves) != self.root:
             raise _hash_error("leaf list does not give the offered root")
@@ -233,7 +234,7 @@ class ObjectReceiver:
         self._list_known = True
 
     def _verify_leaves(self) -> None:
-        """Verify the leaves that wait, and have the sink keep those that are right."""
+        """Verify the leaves that wait, and have the sink keep those that are right [O-024, O-025]."""
         waiting, self._unverified, self._waiting = self._unverified, RangeSet(), 0
         for first, end in waiting:
             data = self.sink.read(first * LEAF_BYTES, min(self.size, end * LEAF_BYTES))

@@ -76,7 +76,7 @@ class ObjectSender:
         return self._rank, self._wanted.total
 
     def on_want_untrusted(self, want: Want) -> None:
-        """Start sending what the receiver wants.
+        """Start sending what the receiver wants [O-014, O-015].
 
         Raises RemoteProtocolError E_OBJ_SIZE for ranges beyond the object.
         """
@@ -93,11 +93,11 @@ class ObjectSender:
         self._resend = RangeSet()
 
     def on_credit(self, limit: int) -> None:
-        """Take a new credit; credits never shrink."""
+        """Take a new credit; credits never shrink [O-016]."""
         self._credit = max(self._credit, limit)
 
     def take(self, room: int) -> tuple[Chunk, memoryview] | None:
-        """Return the next chunk of at most ``room`` bytes.
+        """Return the next chunk of at most ``room`` bytes [O-013, O-018].
 
         A chunk lies in the leaf list or in the body, not in both.
         """

@@ -78,7 +78,7 @@ class ObjectExchange:
         ``leaves`` is the concatenation of all leaf hashes, ``body`` must stay unchanged until the transfer
         ends. Of several transfers that are wanted, those of the highest ``priority`` are sent first. Raises
         LocalProtocolError for an object or header over the limits, and for another number of leaf hashes
-        than the body has leaves.
+        than the body has leaves [O-001, O-003, O-004].
         """
         most = self._config.object_bytes
         if len(header) > LIMITS.header_bytes or len(body) > most:
@@ -110,7 +110,7 @@ class ObjectExchange:
         return bool(self._incoming)
 
     def accept(self, transfer: int, sink: ObjectSink | None = None, *, now: float) -> bool:
-        """Ask for an offered object, or for what of it is missing.
+        """Ask for an offered object, or for what of it is missing [O-010, O-012].
 
         The object goes into ``sink``, or else into memory: then what an earlier transfer of the same object
         left behind is used. False when the offer is gone or there is no room for the object now; the offer
@@ -138,7 +138,7 @@ class ObjectExchange:
         return True
 
     def refuse(self, transfer: int, code: int) -> None:
-        """Turn down an offer, or stop an incoming transfer; nothing happens when it is gone.
+        """Turn down an offer, or stop an incoming transfer; nothing happens when it is gone [O-011, O-030].
 
         Nothing of the object is kept.
         """
@@ -148,12 +148,12 @@ class ObjectExchange:
         self._say(Cancel(transfer, code, by_offerer=False))
 
     def withdraw(self, transfer: int, code: int) -> None:
-        """Stop offering or sending an object; nothing happens when the transfer is gone."""
+        """Stop offering or sending an object; nothing happens when the transfer is gone [O-030]."""
         if self._end_outgoing(transfer) is not None:
             self._say(Cancel(transfer, code, by_offerer=True))
 
     def close(self, code: int, *, now: float) -> None:
-        """End every transfer with ``code``.
+        """End every transfer with ``code`` [O-032].
 
         Each open transfer is reported as failed; verified leaves are kept for the next offer of the object.
         """
@@ -170,7 +170,7 @@ class ObjectExchange:
     # Input
 
     def receive_message_untrusted(self, data: bytes, *, now: float) -> None:
-        """Take a message of the peer; RemoteProtocolError when it breaks the rules."""
+        """Take a message of the peer; RemoteProtocolError when it breaks the rules [O-019]."""
         match decode_object_message_untrusted(data):
             case Offer() as offer:
                 self._on_offer_untrusted(offer)
@@ -188,7 +188,7 @@ class ObjectExchange:
     def receive_chunk_untrusted(self, transfer: int, offset: int, data: bytes | memoryview) -> None:
         """Take a chunk of an accepted transfer, or a run of chunks that follow on each other as one.
 
-        Chunks of transfers that are over are late, and ignored.
+        Chunks of transfers that are over are late, and ignored [O-020, O-021].
         """
         receiver = self._incoming.get(transfer)
         if receiver is None:
@@ -210,7 +210,7 @@ class ObjectExchange:
             self._credits[transfer] = credit
 
     def receive_credit(self, transfer: int, limit: int) -> None:
-        """Take a MAX_DATA of the peer; one for a transfer that is over is late, and ignored."""
+        """Take a MAX_DATA of the peer; one for a transfer that is over is late, and ignored [F-050]."""
         sender = self._outgoing.get(transfer)
         if sender is not None:
             sender.on_credit(limit)
@@ -228,7 +228,7 @@ class ObjectExchange:
             self._credits[transfer] = receiver.credit
 
     def handle_timer(self, *, now: float) -> None:
-        """End transfers that stand still, and slow ones that are in the way of others."""
+        """End transfers that stand still, and slow ones that are in the way of others [O-037, O-039]."""
         for transfer, pace in list(self._paces_in.items()):
             speed = pace.judge(self._incoming[transfer].progress_bytes, now=now)
             in_the_way = speed is Speed.SLOW and self._reassembly.is_short_of_room(now=now)
@@ -333,6 +333,7 @@ class ObjectExchange:
             self._events.append(ObjectOffered(offer.transfer, offer.root, offer.size, offer.header))
 
     def _on_cancel(self, cancel: Cancel, now: float) -> None:
+        # O-002, O-031
         if not cancel.by_offerer:
             self._fail_outgoing(cancel.transfer, cancel.code)
             return
@@ -385,6 +386,7 @@ class ObjectExchange:
             self._say(Want(offer.transfer, receiver.wanted.as_pairs(), credit))
 
     def _complete(self, receiver: ObjectReceiver) -> None:
+        # O-027
         body = receiver.sink.body()
         self._end_incoming(receiver.transfer)
         self._deliver(receiver, body)
@@ -401,6 +403,7 @@ class ObjectExchange:
 
     def _break_incoming(self, transfer: int, code: int, now: float) -> None:
         """End a transfer without success; what was verified of it waits for the object's next offer."""
+        # O-033
         receiver = self._end_incoming(transfer)
         if receiver is None:
             return

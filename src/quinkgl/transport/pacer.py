@@ -9,7 +9,7 @@ _QUANTUM_S = 0.001
 
 
 class Pacer:
-    """Allows a packet when the bucket is not in debt; a packet may overdraw it once."""
+    """Allows a packet when the bucket is not in debt; a packet may overdraw it once [R-070]."""
 
     __slots__ = ("_datagram", "_tokens", "_updated")
 

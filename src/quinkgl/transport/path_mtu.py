@@ -59,6 +59,7 @@ class PathMtu:
     @classmethod
     def within(cls, peer_most: int, start: int, most: int, *, discovery: bool) -> PathMtu:
         """Begin at ``start`` or at what the peer takes, where that is less; end at the least bound."""
+        # P-040, Q-055
         start = min(start, peer_most)
         return cls(start=start, cap=max(start, min(most, peer_most)), discovery=discovery)
 
@@ -73,7 +74,7 @@ class PathMtu:
         return self._probe_number is not None
 
     def probe_due(self, now: float) -> int | None:
-        """Return the size of a probe to send now, or None."""
+        """Return the size of a probe to send now, or None [Q-050, Q-051]."""
         if self.state is MtuState.OFF or (self.is_waiting and not self._is_timed_out(now)):
             return None
         if now < self._again_at:
@@ -119,7 +120,7 @@ class PathMtu:
             self._bursts = 0
 
     def on_packets_lost(self, smallest: int, now: float) -> bool:
-        """Packets were found lost, none smaller than ``smallest`` bytes; True when the size fell.
+        """Packets were found lost, none smaller than ``smallest`` bytes; True when the size fell [Q-053].
 
         Only where every one of them was larger than what the path is known to carry can the size be the
         reason, and only after a few times in a row without one that arrived is it.
@@ -147,7 +148,7 @@ class PathMtu:
         return None
 
     def _is_timed_out(self, now: float) -> bool:
-        """Count a probe that was not acknowledged in time; it is no sign of congestion."""
+        """Count a probe that was not acknowledged in time; it is no sign of congestion [Q-052]."""
         if now < self._timeout_at:
             return False
         self._probe_number = None

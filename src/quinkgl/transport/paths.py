@@ -98,6 +98,7 @@ class Path:
     @property
     def may_send(self) -> bool:
         """Whether one more packet keeps to three times what came from there (RFC 9000 section 8.1)."""
+        # Q-011
         return self.sent_bytes + _PACKET_BYTES <= LIMITS.unvalidated_factor * self.received_bytes
 
 
@@ -149,6 +150,7 @@ class Paths:
         """Take note that an authentic packet with the highest number so far came from another address.
 
         One from the current address is noted in ``current`` directly. ``rtt_s`` is how long an answer takes.
+        Rules: Q-001.
         """
         path = next((path for path in self._candidates if path.address == source), None)
         if path is None:
@@ -158,12 +160,12 @@ class Paths:
         path.received_bytes += size
 
     def on_challenge(self, data: bytes, source: Address) -> None:
-        """Remember to answer a challenge where it came from (RFC 9000 section 8.2.2)."""
+        """Remember to answer a challenge where it came from (RFC 9000 section 8.2.2) [F-010, Q-012]."""
         self._responses.append((data, source))
         self.is_busy = True
 
     def on_response_untrusted(self, data: bytes) -> PathChange | None:
-        """Take an answer; the session moves when it is to a challenge of a candidate.
+        """Take an answer; the session moves when it is to a challenge of a candidate [Q-013, Q-020].
 
         Raises RemoteProtocolError E_FRAME_CONTEXT when nothing was ever challenged. An answer that comes late
         means nothing.
@@ -184,7 +186,7 @@ class Paths:
         return self._switch(path)
 
     def handle_timer(self, now: float) -> bool:
-        """Give up candidates that do not answer; True when one was."""
+        """Give up candidates that do not answer; True when one was [Q-010]."""
         given_up = False
         for path in list(self._candidates):
             if path.next_try_at <= now and len(path.challenges) >= CONSTANTS.path_challenge_tries:
@@ -224,6 +226,7 @@ class Paths:
     # Inside
 
     def _add(self, source: Address, number: int, now: float, rtt_s: float) -> Path:
+        # Q-003, Q-014
         if len(self._candidates) >= max(1, LIMITS.paths_per_connection - 1):
             self._drop(min(self._candidates, key=lambda path: path.heard_number), PathEvent.GIVEN_UP)
         path = Path(source, self._ids.take() or self.current.connection_id, PathState.CANDIDATE, number, now)
@@ -233,7 +236,7 @@ class Paths:
         return path
 
     def _challenge(self, path: Path, now: float) -> PathPacket | None:
-        """Challenge a candidate; a try is used up also when nothing more may be sent there."""
+        """Challenge a candidate; a try is used up also when nothing more may be sent there [Q-010, Q-011]."""
         data = self._random_bytes(_CHALLENGE_BYTES)
         path.challenges.append(data)
         path.next_try_at = now + path.timeout_s
@@ -264,6 +267,7 @@ class Paths:
 
     def _give_back(self, path: Path) -> None:
         """Retire the id of a path that is gone, unless another path uses it because the stock was empty."""
+        # Q-021
         others = (self.current, *self._candidates)
         if all(other.connection_id is not path.connection_id for other in others):
             self._ids.retire(path.connection_id)

@@ -67,7 +67,7 @@ class Reassembly:
         return len(self._partials)
 
     def make_room(self, size: int, *, now: float) -> bool:
-        """Tell whether one more transfer of ``size`` bytes may begin.
+        """Tell whether one more transfer of ``size`` bytes may begin [O-012, O-035].
 
         The oldest partial objects give way where that helps. Where there is no room, transfers that are too
         slow learn from :meth:`is_short_of_room` that they are in the way.
@@ -105,6 +105,7 @@ class Reassembly:
 
     def keep_partial(self, sink: MemorySink, *, now: float) -> None:
         """Keep what a transfer verified, after its share was given back; nothing verified is not worth it."""
+        # O-033, O-034
         if sink.leaf_list() is None or not any(True for _ in sink.verified()):
             return
         if self.config.partials <= 0 or self.config.partial_keep_s <= 0:
@@ -122,6 +123,7 @@ class Reassembly:
 
     def mark_slow(self, peer: bytes, *, now: float) -> None:
         """Ask nothing of a peer for a window's time, so that others get the room that it held for nothing."""
+        # O-038
         self._slow.pop(peer, None)
         while len(self._slow) >= LIMITS.connections:
             del self._slow[next(iter(self._slow))]

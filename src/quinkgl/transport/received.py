@@ -28,6 +28,7 @@ class ReceivedPackets:
 
     def is_new(self, number: int) -> bool:
         """Whether a packet number is inside the window and was not seen: checked before any decryption."""
+        # P-022
         return number >= self._floor and number not in self._ranges
 
     def is_new_run(self, first: int, count: int) -> bool:
@@ -40,6 +41,7 @@ class ReceivedPackets:
         """Record an authenticated packet, or ``count`` of them with consecutive numbers.
 
         Decides when they must be acknowledged, and returns whether the highest number so far is among them.
+        Rules: R-010, R-011, R-012.
         """
         ranges = self._ranges
         expected = ranges.last()[1] if len(ranges) else 0
@@ -75,6 +77,7 @@ class ReceivedPackets:
 
     def take_ack(self, now: float) -> Ack:
         """Return the ACK to send now: the highest ranges not told yet, as many as one frame takes."""
+        # F-021, F-022
         self._eliciting = 0
         self._ack_at = None
         self._untold_from = None
@@ -87,7 +90,7 @@ class ReceivedPackets:
         return Ack(tuple(ranges), max(0.0, now - self._largest_at))
 
     def on_ack_acknowledged(self, largest: int) -> None:
-        """Report no more what an ACK up to ``largest`` told, which the peer has (RFC 9000 13.2.4).
+        """Report no more what an ACK up to ``largest`` told, which the peer has (RFC 9000 13.2.4) [R-016].
 
         What came after that ACK was written is still to be told, late numbers below ``largest`` among it.
         """

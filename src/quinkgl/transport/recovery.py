@@ -165,7 +165,7 @@ class LossRecovery(Generic[C]):
         return self.take_numbers(1)
 
     def take_numbers(self, count: int) -> int:
-        """Use up consecutive packet numbers and return the first.
+        """Use up consecutive packet numbers and return the first [P-020, P-026].
 
         Now and then a number before them is skipped: who acknowledges it has acknowledged what was never
         sent (RFC 9000 21.4).
@@ -189,7 +189,7 @@ class LossRecovery(Generic[C]):
         count: int = 1,
         last_size: int | None = None,
     ) -> None:
-        """Remember an ack-eliciting packet, or a run of ``count`` of them from ``number`` on.
+        """Remember an ack-eliciting packet, or a run of ``count`` of them from ``number`` on [R-001].
 
         ``size`` is that of each packet, in bytes; the last one may have its own. Packets that elicit no ACK
         are not reported here.
@@ -200,7 +200,7 @@ class LossRecovery(Generic[C]):
         self._last_sent_at = now
 
     def on_new_path(self, controller: CongestionController) -> None:
-        """Begin to measure anew: what was sent before now went another way (RFC 9000 section 9.4).
+        """Begin to measure anew: what was sent before now went another way (RFC 9000 section 9.4) [Q-022].
 
         Those packets may still be acknowledged or lost, which no longer tells anything about the path.
         """
@@ -226,7 +226,7 @@ class LossRecovery(Generic[C]):
     def on_ack_untrusted(
         self, ranges: Sequence[tuple[int, int]], ack_delay_s: float, now: float
     ) -> AckResult[C]:
-        """Process an ACK's inclusive ranges, highest first.
+        """Process an ACK's inclusive ranges, highest first [R-020, R-021].
 
         Raises RemoteProtocolError E_ACK when it acknowledges a packet that was never sent.
         """
@@ -255,6 +255,7 @@ class LossRecovery(Generic[C]):
 
     def deadline(self) -> float | None:
         """When to call ``on_timeout``: the loss time, or the probe time-out of what is in flight."""
+        # R-040, R-042
         if self._loss_time is not None:
             return self._loss_time
         if not self._sent:
@@ -282,6 +283,7 @@ class LossRecovery(Generic[C]):
         return number + (least + int(self._rng.random() * (most - least))) * (1 + in_flight // most)
 
     def _check_sent_untrusted(self, ranges: Sequence[tuple[int, int]]) -> None:
+        # R-002, F-020
         never_sent = ranges[0][1] if ranges[0][1] >= self._next_number else None
         if self._skipped and self._skipped[-1] >= ranges[-1][0]:
             for first, last in ranges:
@@ -331,7 +333,7 @@ class LossRecovery(Generic[C]):
         return acknowledged, kept
 
     def _detect_lost(self, now: float) -> list[RunPart[C]]:
-        """Take what is lost out of flight.
+        """Take what is lost out of flight [R-030].
 
         Of the packets at or below the largest one acknowledged, at most ``packet_threshold`` - 1 stay: the
         runs looked at here are those lost, and few more.
@@ -377,7 +379,7 @@ class LossRecovery(Generic[C]):
     def _is_persistent(self, lost: list[RunPart[C]]) -> bool:
         """Whether a run of losses without a gap spans the persistent congestion period (RFC 9002 7.6.2).
 
-        A packet that elicited no ACK interrupts a run: that errs on the side of not declaring it.
+        A packet that elicited no ACK interrupts a run: that errs on the side of not declaring it [R-050].
         """
         if self._first_sample_at is None:
             return False

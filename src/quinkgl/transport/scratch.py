@@ -152,7 +152,7 @@ class Scratch:
         return RunHeader(first_byte, number, regular, transfer, offset, size) if regular > 1 else None
 
     def open_untrusted(self, keys: PacketKeys, run: RunHeader, segment_size: int) -> memoryview | None:
-        """Return the bytes of the run just read, None where any of its tags is wrong.
+        """Return the bytes of the run just read, None where any of its tags is wrong [P-017].
 
         They stay valid until the next run is read.
         """

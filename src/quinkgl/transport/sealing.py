@@ -32,7 +32,7 @@ class SealedBulk(NamedTuple):
 
 
 class Sealer:
-    """Seals the packets of one session."""
+    """Seals the packets of one session [P-003]."""
 
     __slots__ = ("_first_byte", "_keys", "_recovery", "_staging", "connection_id")
 
@@ -62,7 +62,7 @@ class Sealer:
         return packet
 
     def bulk(self, chunk: Chunk, body: memoryview, size: int, now: float) -> SealedBulk:
-        """Return a chunk in as few packets of at most ``size`` bytes as it takes."""
+        """Return a chunk in as few packets of at most ``size`` bytes as it takes [P-015, P-021]."""
         step = size - BULK_OVERHEAD_BYTES
         count = -(-len(body) // step)
         number = self._recovery.take_numbers(count)

@@ -112,6 +112,7 @@ class SecretExchange:
     @property
     def holds_keys(self) -> bool:
         """Whether our sending direction must keep its key: the next one is to have the secret inside."""
+        # K-034
         state = self.state
         return state is ExchangeState.OFFERED or state is ExchangeState.ANSWERED
 
@@ -164,7 +165,7 @@ class SecretExchange:
         return self._started_at + self._ratchet_s if self._initiator else None
 
     def handle_timer(self, now: float) -> None:
-        """Offer a new exchange when it is time.
+        """Offer a new exchange when it is time [K-039].
 
         Raises RemoteProtocolError E_KEY_UPDATE where the other side has left the last one unfinished for too
         long.

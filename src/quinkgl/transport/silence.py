@@ -34,7 +34,7 @@ class SilenceWatch:
         self._timers.set(Timer.SILENCE, now + self._wait_s(probe_timeout_s))
 
     def is_due(self, probe_timeout_s: float, now: float, *, expects: bool) -> bool:
-        """Whether to ask the peer for a sign of life: the timer fired, and nothing came."""
+        """Whether to ask the peer for a sign of life: the timer fired, and nothing came [Q-030]."""
         if not self._timers.expired(Timer.SILENCE, now):
             return False
         self.is_on = expects

@@ -51,7 +51,7 @@ def reset_size(trigger_bytes: int, random_size: int) -> int | None:
 
 
 def build_reset(token: bytes, trigger_bytes: int, rng: random.Random) -> bytes | None:
-    """Return a datagram that looks like a short packet and ends with ``token``.
+    """Return a datagram that looks like a short packet and ends with ``token`` [Q-041].
 
     None when the datagram that it would answer is too small.
     """
@@ -63,7 +63,7 @@ def build_reset(token: bytes, trigger_bytes: int, rng: random.Random) -> bytes |
 
 
 class ResetTokens:
-    """Finds the session that a reset ends, in time that does not tell how near a guess came.
+    """Finds the session that a reset ends, in time that does not tell how near a guess came [Q-042, Q-043].
 
     Tokens are looked up under a keyed hash with a key of this process, as RFC 9000 section 10.3.1 proposes.
     """
@@ -96,7 +96,7 @@ class ResetTokens:
 
 
 class ResetLimiter:
-    """How many resets a second may leave: a bucket of one second's worth."""
+    """How many resets a second may leave: a bucket of one second's worth [Q-040]."""
 
     __slots__ = ("_at", "_tokens")
 

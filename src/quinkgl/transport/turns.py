@@ -10,7 +10,7 @@ stays above the least rate while newer ones overtake it."""
 
 
 class Turns:
-    """The order in which transfers are asked for a chunk, or for a run of chunks."""
+    """The order in which transfers are asked for a chunk, or for a run of chunks [O-009]."""
 
     __slots__ = ("_count", "_priorities", "_waiting")
 

@@ -33,11 +33,12 @@ class Versions:
 
     def offer(self, rng: random.Random) -> tuple[int, ...]:
         """Return what to offer: all that is spoken, and one version that nobody speaks, at a random place."""
+        # S-070
         place = rng.getrandbits(8) % (len(self._spoken) + 1)
         return (*self._spoken[:place], grease_version(rng.getrandbits(16)), *self._spoken[place:])
 
     def choose(self, theirs: tuple[int, ...]) -> int | None:
-        """Return the version that we like best of those that the other side speaks."""
+        """Return the version that we like best of those that the other side speaks [S-072]."""
         return next((version for version in self._spoken if version in theirs), None)
 
     def check_choice_untrusted(self, version: int, offered: tuple[int, ...]) -> None:

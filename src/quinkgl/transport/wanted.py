@@ -40,7 +40,7 @@ class WantedRanges:
 
 
 def missing_ranges(held: RangeSet, total: int, most: int) -> tuple[tuple[int, int], ...]:
-    """Return at most ``most`` ascending ranges that hold all of ``[0, total)`` that is not ``held``.
+    """Return at most ``most`` ascending ranges that hold all of ``[0, total)`` that is not ``held`` [O-008].
 
     Where there are more gaps than that, the shortest held pieces between them are asked for once more: that
     costs less than another round trip for a further WANT.

@@ -116,7 +116,7 @@ def _append(out: bytearray, value: object, depth: int) -> None:
 
 
 def encode(value: object) -> bytes:
-    """Return the one encoding of ``value``.
+    """Return the one encoding of ``value`` [C-009].
 
     ``value`` is built of int (-2^63..2^64-1), bytes, str (NFC, at most 256 bytes), bool, None, list or tuple,
     and mappings whose keys are ints from 0 to 2^32 - 1. Raises LocalProtocolError (E_USAGE) for anything
@@ -233,7 +233,7 @@ class _Reader:
         return text
 
     def open(self, children: int, depth: int) -> None:
-        """Account for a container before any of its children is read."""
+        """Account for a container before any of its children is read [C-014]."""
         if depth == 0:
             raise self.fault(ErrorCode.E_TOO_BIG, "arrays and maps nested too deep", "C-011")
         if children > len(self.data) - self.at:  # each child has at least one byte
@@ -280,7 +280,7 @@ def decode_untrusted(data: Buffer, *, max_bytes: int, where: str, max_items: int
     Raises RemoteProtocolError alone: E_TOO_BIG (size, nesting, items, text), E_CBOR (not exactly one
     well-formed, valid item), E_CBOR_CANON (another encoding of the value than the deterministic one),
     E_SCHEMA (a type outside the profile). The first fault in reading order decides. Source:
-    ``spec/03-encoding.md``; RFC 8949 section 4.2.1.
+    ``spec/03-encoding.md``; RFC 8949 section 4.2.1 [C-001].
     """
     if len(data) > max_bytes:
         raise RemoteProtocolError(
@@ -380,7 +380,7 @@ def map_value(max_items: int) -> Kind:
 def read_map_untrusted(
     value: Any, *, where: str, required: Mapping[int, Kind], optional: Mapping[int, Kind] = _NO_FIELDS
 ) -> dict[int, Any]:
-    """Return the known fields of a decoded map, checked.
+    """Return the known fields of a decoded map, checked [C-022, C-023].
 
     Every key of ``required`` is there, and every value is of its kind. An unknown key below
     ``CONSTANTS.first_ignorable_key`` (64) is an error, one above is left out of the result. Raises

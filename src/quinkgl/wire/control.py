@@ -53,7 +53,7 @@ class ControlReader:
         self._buffer = bytearray()
 
     def feed_untrusted(self, data: bytes | bytearray | memoryview) -> list[tuple[Channel, bytes]]:
-        """Take the next bytes of the stream and return the messages that they complete.
+        """Take the next bytes of the stream and return the messages that they complete [F-040, F-042].
 
         Raises RemoteProtocolError (E_TOO_BIG for a length over the limit, E_FRAME_UNKNOWN for an unknown
         channel).
@@ -83,6 +83,7 @@ class ControlReader:
 
 
 def _channel_untrusted(code: int) -> Channel | None:
+    # F-041
     if is_grease(code):
         return None
     try:

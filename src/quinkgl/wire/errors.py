@@ -123,7 +123,7 @@ if set(_CODES) != set(ErrorCode.__members__):
 def error_code_untrusted(value: int) -> ErrorCode:
     """Return the error code that a peer sent, E_PROTOCOL for one that is unknown, GREASE or not for the wire.
 
-    Never raises: an unknown code still ends what it was sent to end.
+    Never raises: an unknown code still ends what it was sent to end [E-002].
     """
     return ErrorCode.E_PROTOCOL if is_local_code(value) else known_error_code(value)
 

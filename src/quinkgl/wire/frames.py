@@ -191,7 +191,7 @@ def encode_retire_cid(sequence: int) -> bytes:
 
 
 def encode_close(code: int, reason: str) -> bytes:
-    """Encode a CLOSE; the reason is cut to 64 bytes of UTF-8 at a character boundary."""
+    """Encode a CLOSE; the reason is cut to 64 bytes of UTF-8 at a character boundary [E-004]."""
     text = reason.encode("utf-8")[:CLOSE_REASON_BYTES].decode("utf-8", "ignore").encode("utf-8")
     return _CLOSE_HEAD.pack(FrameType.CLOSE, code, len(text)) + text
 
@@ -205,6 +205,7 @@ def decode_frames_untrusted(payload: bytes) -> list[Frame]:
     """Read all frames of a packet; raise RemoteProtocolError for the first that is malformed or unknown.
 
     Nothing of a packet takes effect unless all of it could be read. A packet without any frame is malformed.
+    Rules: F-001, F-002, F-003.
     """
     if not payload:
         raise _malformed("packet without frames")

@@ -215,7 +215,7 @@ CONSTANTS = _fill(Constants, {name: entry["value"] for name, entry in load("cons
 
 
 def limits_with(base: Limits = LIMITS, **changes: float) -> Limits:
-    """Return ``base`` with some limits changed.
+    """Return ``base`` with some limits changed [L-001, L-002].
 
     Raises LocalProtocolError (E_USAGE) for an unknown name, a wrong type, a value outside the bounds of
     ``spec/limits.toml``, and a limit whose status there is ``fixed``: peers rely on it.

@@ -86,7 +86,7 @@ class LongType(IntEnum):
 
 
 def packet_form(data: bytes | memoryview) -> PacketForm:
-    """Tell what a datagram is from its first byte; an empty datagram is foreign."""
+    """Tell what a datagram is from its first byte; an empty datagram is foreign [V-002, P-002]."""
     if not data:
         return PacketForm.FOREIGN
     first = data[0]
@@ -121,7 +121,7 @@ class LongPacket:
 def encode_init(
     *, version: int, destination_id: bytes, source_id: bytes, versions: tuple[int, ...], noise: bytes
 ) -> tuple[bytes, bytes]:
-    """Build an INIT without its MACs.
+    """Build an INIT without its MACs [V-003, V-007, S-010].
 
     The bytes before them and the bytes after them, padded to the minimum size.
 
@@ -137,7 +137,7 @@ def encode_init(
 def encode_long(
     type_: LongType, *, version: int, destination_id: bytes, source_id: bytes, noise: bytes
 ) -> bytes:
-    """Build a RESP or FIN packet around a Noise message."""
+    """Build a RESP or FIN packet around a Noise message [V-003]."""
     return (
         _LONG_HEADER.pack(_LONG | type_, version, destination_id, source_id)
         + _LENGTH.pack(len(noise))
@@ -160,6 +160,7 @@ def encode_version_negotiation(
 
 def decode_version_negotiation_untrusted(data: bytes | memoryview) -> tuple[bytes, bytes, tuple[int, ...]]:
     """Return destination id, source id and versions; raise RemoteProtocolError for anything malformed."""
+    # V-012
     count = data[LONG_HEADER_BYTES] if len(data) > LONG_HEADER_BYTES else 0
     if not 1 <= count <= MAX_VERSIONS or len(data) != LONG_HEADER_BYTES + 1 + 4 * count:
         raise _malformed("a list of versions that does not fill its packet")
@@ -186,7 +187,7 @@ def decode_long_untrusted(data: bytes | memoryview, versions: tuple[int, ...] = 
     """Read a long packet of one of these versions; raise RemoteProtocolError for anything malformed.
 
     An INIT below the minimum size, non-zero padding, reserved bits, unknown types and other versions are
-    refused: they are dropped in silence by the endpoint, which counts the code.
+    refused: they are dropped in silence by the endpoint, which counts the code [P-001, P-010].
     """
     if len(data) <= LONG_HEADER_BYTES:
         raise _malformed("long packet is cut short")
@@ -232,6 +233,7 @@ class InitParts(NamedTuple):
 
 def split_init_untrusted(data: bytes) -> InitParts | None:
     """Cut an INIT at its fixed offsets, without reading the rest; None for one below the minimum size."""
+    # S-013
     if len(data) < LIMITS.init_min_datagram_bytes:
         return None
     return InitParts(
