@@ -263,6 +263,17 @@ OTHER_ORDER_8_U = 39382357235489614581723060781553021112529911719440698176882885
 LOW_ORDER_U = (0, 1, ORDER_8_U, OTHER_ORDER_8_U, PRIME - 1, PRIME, PRIME + 1)
 
 
+@pytest.mark.parametrize("size", [0, 1, 31])
+def test_a_first_message_that_ends_inside_its_key_is_refused(size):
+    # Without a pre-shared key nothing behind it would notice: the first payload is in the clear.
+    initiator, responder = pair(pattern="XX", psks=())
+    message = write(initiator, b"")
+    with pytest.raises(RemoteProtocolError) as refused:
+        responder.read_tokens_untrusted(message[:size])
+    assert refused.value.code is ErrorCode.E_HS_DECRYPT
+    assert read(responder, message) == b""
+
+
 def test_the_list_of_low_order_points_is_true():
     for u in LOW_ORDER_U:
         with pytest.raises(ValueError, match="shared"):

@@ -52,6 +52,11 @@ def test_both_layouts_read_back_to_the_same_canonical_bytes(value):
     assert canonical_json(parse_json_untrusted(pretty_json(value))) == canonical
 
 
+def test_the_limit_of_a_file_is_exact():
+    assert parse_json_untrusted(b"{}".rjust(MAX_FILE_BYTES)) == {}
+    assert "bytes" in reason(b"{}".rjust(MAX_FILE_BYTES + 1))
+
+
 def test_integers_and_floats_stay_apart():
     assert canonical_json(parse_json_untrusted(b"[1, 1.0, 1e0]")) == b"[1,1.0,1.0]"
 

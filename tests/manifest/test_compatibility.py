@@ -36,6 +36,7 @@ def test_manifests_are_compatible_when_they_are_one_swarms():
         ({"aggregation": StrategySpec("FedAvg", {"a": 1})}, "aggregation.params.a: only there"),
         ({"tracker_urls": (("http://a/",),)}, "tracker_urls: [] here, [['http://a/']] there"),
         ({"round_limit": 1}, "round_limit: None here, 1 there"),
+        ({"round_limit": 1, "name": "x"}, "name: 'dummy-swarm' here, 'x' there"),
     ],
 )
 def test_the_first_difference_is_named(change, words):

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from quinkgl.manifest import ErrorName, ManifestError, keygen, load_manifest_file, sign_manifest
+from quinkgl.manifest import (
+    ErrorName,
+    ManifestError,
+    check_swarm_id,
+    keygen,
+    load_manifest_file,
+    read_fetched_manifest,
+    sign_manifest,
+)
 from quinkgl.manifest.canonical import MAX_FILE_BYTES
 from quinkgl.testing.manifests import make_dummy_manifest
 
@@ -52,6 +60,32 @@ def test_an_error_names_the_file(tmp_path, content, code):
     assert caught.value.args[0] == code
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_no_more_of_a_file_is_read_than_a_manifest_may_have(tmp_path):
+    path = tmp_path / "endless.qgl"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # a hole: it takes no room on the disk, and no memory holds it
+    with pytest.raises(ManifestError, match=f"{MAX_FILE_BYTES + 1} bytes"):
+        load_manifest_file(path)
+
+
+def test_a_mismatch_says_what_was_asked_for_and_what_came():
+    manifest, asked = make_dummy_manifest(), "ab" * 32
+    with pytest.raises(ManifestError) as caught:
+        check_swarm_id(manifest, asked)
+    assert (caught.value.context["expected"], caught.value.context["actual"]) == (asked, manifest.swarm_id)
+
+
+def test_a_fetched_manifest_that_has_ended_is_refused():
+    manifest = replace(make_dummy_manifest(), expires_at="1970-01-02T00:00:00Z")
+    fetched = (manifest.canonical_bytes(), None)
+    ends = manifest.expires_unix
+    assert read_fetched_manifest(*fetched, expected_swarm_id=manifest.swarm_id) == manifest
+    assert read_fetched_manifest(*fetched, expected_swarm_id=manifest.swarm_id, unix_now=ends - 1) == manifest
+    with pytest.raises(ManifestError) as caught:
+        read_fetched_manifest(*fetched, expected_swarm_id=manifest.swarm_id, unix_now=ends)
+    assert caught.value.code is ErrorName.ERR_MANIFEST_EXPIRED
 
 
 def test_a_forged_signature_is_loaded_only_by_who_asks_not_to_look(tmp_path):

@@ -61,6 +61,21 @@ def test_what_is_no_link_is_refused(text, code):
     assert "\n" not in str(caught.value)
 
 
+def test_the_length_of_a_link_is_bounded_exactly():
+    longest = (FULL + "&tr=").ljust(8192, "x")
+    assert MagnetLink.parse(longest).trackers[-1] == "x" * (8192 - len(FULL) - 4)
+    with pytest.raises(ManifestError) as caught:
+        MagnetLink.parse(longest + "x")
+    assert caught.value.code is ErrorName.ERR_MAGNET_SCHEME
+
+
+@pytest.mark.parametrize(("key", "field"), [("tr", "trackers"), ("bs", "bootstrap_peers")])
+def test_sixty_four_hints_of_a_kind_are_kept(key, field):
+    hints = [str(number) for number in range(65)]
+    text = f"quinkgl:?xt=urn:qgl:{ZERO}" + "".join(f"&{key}={hint}" for hint in hints)
+    assert getattr(MagnetLink.parse(text), field) == tuple(hints[:64])
+
+
 @given(st.text(max_size=100))
 def test_any_text_raises_only_what_it_may(text):
     for candidate in (text, f"quinkgl:?xt=urn:qgl:{ZERO}&" + text):

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quinkgl.manifest import ErrorName, ManifestError, StrategySpec, SwarmManifest, TaskSpec
+from quinkgl.manifest import ErrorName, FieldError, ManifestError, StrategySpec, SwarmManifest, TaskSpec
+from quinkgl.manifest.checks import MAX_CANONICAL_BYTES
+from quinkgl.manifest.specs import host_port
 from quinkgl.testing.manifests import make_dummy_manifest
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -250,6 +252,45 @@ def test_deep_parameters_and_large_manifests_are_refused():
     assert "canonical bytes" in str(
         refused({**DUMMY, "aggregation": {"name": "A", "params": {"x": ["a" * 8000] * 2}}})
     )
+
+
+@pytest.mark.parametrize(("lists", "fits"), [(15, True), (16, False)])
+def test_the_depth_of_parameters_is_exact(lists, fits):
+    deep: object = 1
+    for _ in range(lists):
+        deep = [deep]
+    value = {**DUMMY, "aggregation": {"name": "FedAvg", "params": {"x": deep}}}
+    if fits:
+        assert SwarmManifest.from_dict(value).to_dict() == value
+    else:
+        assert "deeper than 16" in str(refused(value))
+
+
+def test_the_bound_of_canonical_bytes_is_exact():
+    def with_padding(count):
+        return make_dummy_manifest(aggregation=StrategySpec("FedAvg", {"x": "a" * count}))
+
+    room = MAX_CANONICAL_BYTES - len(with_padding(0).canonical_bytes())
+    assert len(with_padding(room).canonical_bytes()) == MAX_CANONICAL_BYTES
+    with pytest.raises(ManifestError, match=f"{MAX_CANONICAL_BYTES + 1} canonical bytes"):
+        with_padding(room + 1)
+
+
+def test_an_error_shows_the_beginning_of_a_long_value():
+    error = str(refused({**DUMMY, "creator_pubkey": "x" * 72, "task": {**DUMMY["task"], "type": "y" * 5000}}))
+    assert "yyyy" in error
+    assert len(error) < 300
+
+
+@pytest.mark.parametrize(
+    ("place", "fits"), [("a:1", True), ("a:65535", True), ("a:0", False), ("a:65536", False)]
+)
+def test_the_range_of_ports_is_exact(place, fits):
+    if fits:
+        assert host_port(place) == place
+    else:
+        with pytest.raises(FieldError):
+            host_port(place)
 
 
 @given(st.binary(max_size=300))
