@@ -28,6 +28,7 @@ from mutants_map import Group
 CPU_LIMIT_S = 15.0
 """CPU seconds that a test may take, at least; else ten times what it takes without a fault."""
 SLOWER = 10.0
+MOST_CPU_S = 120.0
 SILENCE_S = 300.0
 """Wall-clock seconds after which a test that neither works nor ends is taken for one that never will."""
 MEMORY_BYTES = 6 << 30
@@ -284,7 +285,8 @@ class _Reporter:
             os._exit(1)
 
         signal.signal(signal.SIGPROF, out_of_time)
-        signal.setitimer(signal.ITIMER_PROF, max(CPU_LIMIT_S, SLOWER * self._seconds.get(nodeid, 0.0)))
+        usual_s = self._seconds.get(nodeid, 0.0)
+        signal.setitimer(signal.ITIMER_PROF, max(CPU_LIMIT_S, min(SLOWER * usual_s, MOST_CPU_S)))
 
     def pytest_runtest_logfinish(self) -> None:
         """Take the limit away."""
