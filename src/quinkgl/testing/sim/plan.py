@@ -320,7 +320,7 @@ def _bad(rng: Random) -> Conditions:
 def _picks(rng: Random, nodes: tuple[NodePlan, ...]) -> tuple[tuple[int, int], ...]:
     """A ring through all in random order, and chords: everybody picks some, and is picked by them.
 
-    Who knows nobody that is honest and can be called would never come in; it picks node 0.
+    Honest peers that know only each other would be a swarm of their own; one of them picks node 0.
     """
     count = len(nodes)
     order = sample(rng, range(count), count)
@@ -333,15 +333,26 @@ def _picks(rng: Random, nodes: tuple[NodePlan, ...]) -> tuple[tuple[int, int], .
         if count > 2:
             first, second = sample(rng, range(count), 2)
             pairs[min(first, second), max(first, second)] = None
-    doors = [
-        not node.misbehaviour and not node.leaves and node.nat in (NatClass.NONE, NatClass.FULL_CONE)
-        for node in nodes
-    ]
-    for index in range(1, count):
-        others = [b if a == index else a for a, b in pairs if index in (a, b)]
-        if not any(doors[other] for other in others):
-            pairs[0, index] = None
+    for island in _islands(nodes, list(pairs)):
+        if 0 not in island:
+            pairs[0, min(island)] = None
     return tuple(pairs)
+
+
+def _islands(nodes: tuple[NodePlan, ...], pairs: list[tuple[int, int]]) -> list[list[int]]:
+    """Return the honest nodes that stay, grouped by who can reach whom over the pairs."""
+    stays = [not node.misbehaviour and not node.leaves for node in nodes]
+    door = [node.nat in (NatClass.NONE, NatClass.FULL_CONE) for node in nodes]
+    group = list(range(len(nodes)))
+    for a, b in pairs:
+        if stays[a] and stays[b] and (door[a] or door[b]) and group[a] != group[b]:
+            kept, merged = sorted((group[a], group[b]))
+            group = [kept if each == merged else each for each in group]
+    found: dict[int, list[int]] = {}
+    for index, each in enumerate(group):
+        if stays[index]:
+            found.setdefault(each, []).append(index)
+    return list(found.values())
 
 
 def _conditions(values: dict[str, Any]) -> Conditions:
