@@ -82,6 +82,33 @@ def ask(verifier, holder, *, epoch=None, now=0.0):
     return event
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"epoch": 3},
+        {"epoch": 3, "digest": 1 << 40},
+        {"epoch": "3", "digest": bytes(32)},
+        {"epoch": 3, "digest": bytes(31)},
+        {"epoch": -1, "digest": bytes(32)},
+        {"epoch": MAX_EPOCH + 1, "digest": bytes(32)},
+    ],
+)
+def test_a_saved_state_of_another_form_is_refused(state):
+    shelf = shelf_with()
+    before = shelf.state()
+    with pytest.raises(LocalProtocolError):
+        shelf.restore(state)
+    assert shelf.state() == before
+
+
+def test_a_saved_state_is_taken_up():
+    for shelf in (FingerprintShelf(), shelf_with()):
+        later = FingerprintShelf()
+        later.restore(shelf.state())
+        assert later.state() == shelf.state()
+
+
 def test_an_answer_is_received_and_the_body_is_opaque():
     verifier, holder = pair(shelf_with())
     assert ask(verifier, holder) == FingerprintReceived(BODY, 7)

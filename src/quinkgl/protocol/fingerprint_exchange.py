@@ -21,7 +21,7 @@ from quinkgl.protocol.machine import PeerMachine, misuse
 from quinkgl.protocol.rate import TokenBucket
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError, error_code_untrusted
 from quinkgl.wire.exclusive import exclusive
-from quinkgl.wire.limits import LIMITS, Limits
+from quinkgl.wire.limits import CONSTANTS, LIMITS, Limits
 from quinkgl.wire.messages.fingerprint import (
     MAX_EPOCH,
     NONCE_BYTES,
@@ -94,8 +94,16 @@ class FingerprintShelf:
         return {"epoch": self._epoch, "digest": self._digest}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what :meth:`state` returned; the body itself is put again by the application."""
-        self._epoch, self._digest = int(state["epoch"]), bytes(state["digest"])
+        """Take up what :meth:`state` returned; the body itself is put again by the application.
+
+        LocalProtocolError for a state of another form.
+        """
+        epoch, digest = state.get("epoch"), state.get("digest")
+        if type(epoch) is not int or not -1 <= epoch <= MAX_EPOCH:
+            raise misuse("the saved data epoch is none")
+        if type(digest) is not bytes or len(digest) != (0 if epoch < 0 else CONSTANTS.key_bytes):
+            raise misuse("the saved hash of a fingerprint is none")
+        self._epoch, self._digest = epoch, digest
 
 
 @dataclass(frozen=True, slots=True)
