@@ -25,6 +25,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     ),
     "file_decoders": ("tensors", "checkpoint", "key_log", "magnet", "manifest_loader", "ticket"),
     "dissector": ("dissector",),
+    "saved_states": ("saved_state",),
     "gossip_machine": ("gossip",),
     "membership_machine": ("membership", "signed_record"),
     "fingerprint_machine": ("fingerprint",),
