@@ -17,6 +17,7 @@ from . import (
     streams,
     swarms,
     tensors,
+    traces,
 )
 from .family import Family, Json, code_of, plain
 
@@ -32,6 +33,7 @@ FAMILIES: tuple[Family, ...] = (
     *streams.FAMILIES,
     *objects.FAMILIES,
     *tensors.FAMILIES,
+    *traces.FAMILIES,
     *agreements.FAMILIES,
     *statements.FAMILIES,
     *gossip.FAMILIES,

@@ -174,7 +174,7 @@ class Family:
         refused = {"result": {"const": "invalid"}, "mid": record(), "out": {"type": "null"}}
         return {
             "properties": {"op": {"const": name}, "in": op.takes},
-            "oneOf": [{"properties": accepted}, {"properties": refused}],
+            "anyOf": [{"properties": accepted}, {"properties": refused}],
         }
 
 
@@ -206,7 +206,7 @@ COMMON: dict[str, Json] = {
         "number": {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^-?[1-9][0-9]{15,19}$"}]},
         "value": {
             "description": "A CBOR value; a map is an array of pairs, in the order of the bytes.",
-            "oneOf": [
+            "anyOf": [
                 record(int={"type": "string", "pattern": "^-?[0-9]+$"}),
                 record(bytes=HEX),
                 record(text=TEXT),

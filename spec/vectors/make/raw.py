@@ -62,7 +62,7 @@ def flip(data: bytes, at: int, bits: int = 1) -> bytes:
 
 def pattern(size: int, start: int = 0) -> bytes:
     """Return bytes that count up from ``start``, modulo 251."""
-    return bytes((start + index) % 251 for index in range(size))
+    return (bytes(range(251)) * ((start + size) // 251 + 1))[start : start + size]
 
 
 def filled(value: dict[int, object], size: int) -> bytes:

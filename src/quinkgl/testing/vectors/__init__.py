@@ -14,6 +14,7 @@ from quinkgl.testing.vectors.core import (
     check,
     load_files,
     load_vectors,
+    unnoticed,
 )
 from quinkgl.testing.vectors.ours import adapter
 
@@ -26,4 +27,5 @@ __all__ = [
     "check",
     "load_files",
     "load_vectors",
+    "unnoticed",
 ]

@@ -94,11 +94,45 @@ def difference(wanted: Json, given: Json, tolerance: int = 0, place: str = "") -
     )
 
 
+def ask(adapter: Adapter, vector: Vector) -> dict[str, Json]:
+    """Return an implementation's answer to a test."""
+    return adapter(vector.family, vector.test["op"], copy.deepcopy(vector.test["in"]))
+
+
+def judge(vector: Vector, answer: dict[str, Json]) -> str | None:
+    """Return what is wrong with an answer to a test, or None."""
+    return difference(expected(vector.test), answer, vector.tolerance)
+
+
 def check(adapter: Adapter, vector: Vector) -> str | None:
     """Return what is wrong with an implementation's answer to a test, or None."""
-    test = vector.test
-    answer = adapter(vector.family, test["op"], copy.deepcopy(test["in"]))
-    return difference(expected(test), answer, vector.tolerance)
+    return judge(vector, ask(adapter, vector))
+
+
+def unnoticed(adapter: Adapter, vector: Vector, *, every: bool) -> tuple[int, list[str]]:
+    """Change a test at each place in turn, and return how many changes there were and which went unnoticed.
+
+    Of a valid test every change of an input must give another answer than the one expected, and every change
+    of an intermediate value or an output must differ from the answer. Of an invalid one its error is changed.
+    An input that the operation cannot even take is noticed too.
+    """
+    tried, missed = 0, []
+    parts = ("error",) if vector.test["result"] == "invalid" else ("in", "mid", "out")
+    answer = ask(adapter, vector)
+    for part in parts:
+        for place, changed in changes(vector, part, every=every):
+            tried += 1
+            if _is_unnoticed(adapter, changed, None if part == "in" else answer):
+                missed.append(f"{vector.id}: {place}")
+    return tried, missed
+
+
+def _is_unnoticed(adapter: Adapter, changed: Vector, answer: dict[str, Json] | None) -> bool:
+    """Whether a changed test passes; ``answer`` is the one to judge it by where its inputs are as before."""
+    try:
+        return judge(changed, ask(adapter, changed) if answer is None else answer) is None
+    except Exception:  # noqa: BLE001 - whatever an adapter raises at a broken input
+        return False
 
 
 def changes(vector: Vector, part: str, *, every: bool) -> Iterator[tuple[str, Vector]]:
@@ -136,7 +170,7 @@ def _others(leaf: Json, tolerance: int, *, every: bool) -> Iterator[tuple[int | 
     if isinstance(leaf, bool):
         yield None, not leaf
     elif isinstance(leaf, int):
-        yield None, leaf + 1 + 2 * tolerance
+        yield None, leaf + max(1, 100 * tolerance)  # an eighth of it must still be more than the tolerance
     elif _BIG.fullmatch(leaf):
         yield None, str(int(leaf) - 1)
     elif _HEX.fullmatch(leaf):
@@ -171,9 +205,11 @@ def _is_ignored(ignored: dict[str, str], name: str, offset: int | None) -> bool:
 
 
 def _changed(vector: Vector, path: tuple[str | int, ...], leaf: Json) -> Vector:
-    test = copy.deepcopy(vector.test)
+    """Return the test with another leaf; what lies off the path to it is shared."""
+    test = dict(vector.test)
     holder: Json = test
     for step in path[:-1]:
+        holder[step] = copy.copy(holder[step])
         holder = holder[step]
     holder[path[-1]] = leaf
     return Vector(vector.family, vector.tolerance, test)

@@ -20,7 +20,8 @@ _PEER = bytes(32)
 
 
 def _pattern(size: int, start: int) -> bytes:
-    return bytes((start + index) % _PERIOD for index in range(size))
+    period = bytes(range(_PERIOD))
+    return (period * ((start + size) // _PERIOD + 1))[start : start + size]
 
 
 @operation("merkle", "root")

@@ -33,6 +33,7 @@ MODULES = (
     "streams",
     "objects",
     "agreements",
+    "traces",
 )
 
 
