@@ -5,6 +5,8 @@ seed, and a :class:`World` runs it. ``python -m quinkgl.testing.sim --seed 7`` d
 ``docs/simulator.md`` tells the rest.
 """
 
+from quinkgl.testing.sim import intruders as _intruders  # noqa: F401 - makes its misbehaviours known
+from quinkgl.testing.sim import members as _members  # noqa: F401 - as above
 from quinkgl.testing.sim.adversary import MISBEHAVIOURS, Misbehaviour, Seat, misbehaviour
 from quinkgl.testing.sim.invariants import InvariantError
 from quinkgl.testing.sim.links import CALM, Bursts, Conditions
