@@ -40,6 +40,24 @@ class FetchState(Enum):
     FAILED = "failed"
 
 
+class FetchInput(Enum):
+    """What ends a fetch, seen from either side, or goes on after its end."""
+
+    COMPLETE = "complete"
+    """The last piece is here and the bytes hash to the id; to the source: it was sent."""
+    ENDED = "ended"
+    """A refusal, a breach, the time-out, or bytes that are not the manifest."""
+
+
+FETCH_TRANSITIONS: dict[tuple[FetchState, FetchInput], FetchState] = {
+    (FetchState.OPEN, FetchInput.COMPLETE): FetchState.DONE,
+    (FetchState.OPEN, FetchInput.ENDED): FetchState.FAILED,
+    # To the source alone: the fetcher has everything, and stays too long or asks for more.
+    (FetchState.DONE, FetchInput.ENDED): FetchState.FAILED,
+}
+"""Every move there is; anything else is a defect."""
+
+
 @dataclass(frozen=True, slots=True)
 class ManifestFetched:
     """All bytes are here and hash to the swarm id.
@@ -111,7 +129,7 @@ class ManifestFetch(PeerMachine[FetchEvent]):
         try:
             self._take_untrusted(decode_fetch_message_untrusted(data))
         except RemoteProtocolError:
-            self._end(FetchState.FAILED)
+            self._end(FetchInput.ENDED)
             self.stats.drop("breach")
             raise
 
@@ -162,15 +180,15 @@ class ManifestFetch(PeerMachine[FetchEvent]):
         if not hmac.compare_digest(hashlib.sha256(manifest).digest(), self._swarm_id):
             self._fail(ErrorCode.E_MAN_HASH, "the bytes are not those of this swarm's manifest")
             return
-        self._end(FetchState.DONE)
+        self._end(FetchInput.COMPLETE)
         self._emit(ManifestFetched(manifest, self._signature))
 
     def _fail(self, code: ErrorCode, reason: str) -> None:
-        self._end(FetchState.FAILED)
+        self._end(FetchInput.ENDED)
         self._emit(ManifestNotFetched(code, reason))
 
-    def _end(self, state: FetchState) -> None:
-        self.state = state
+    def _end(self, event: FetchInput) -> None:
+        self.state = FETCH_TRANSITIONS[self.state, event]
         self._timeout_at = None
         self._outbox.clear()
         self._received.clear()
@@ -219,7 +237,7 @@ class ManifestSource(PeerMachine[SourceEvent]):
         try:
             self._answer_untrusted(decode_fetch_message_untrusted(data))
         except RemoteProtocolError:
-            self._end(FetchState.FAILED)
+            self._end(FetchInput.ENDED)
             self.stats.drop("breach")
             raise
 
@@ -228,7 +246,7 @@ class ManifestSource(PeerMachine[SourceEvent]):
         """Give up on a fetcher that takes too long [H-037]."""
         now = self._advance(now)
         if self._timeout_at is not None and now >= self._timeout_at:
-            self._end(FetchState.FAILED)
+            self._end(FetchInput.ENDED)
             self._emit(FetchOver(ErrorCode.E_MAN_TIMEOUT))
 
     def occupancy(self) -> dict[str, tuple[int, int]]:
@@ -245,7 +263,7 @@ class ManifestSource(PeerMachine[SourceEvent]):
                 self.stats.drop("unknown_kind")
             case Get(swarm_id, offset):
                 if swarm_id != self._swarm_id:
-                    self._end(FetchState.FAILED)
+                    self._end(FetchInput.ENDED)
                     refusal = FetchRefused(ErrorCode.E_MAN_UNKNOWN, "not served here")
                     self._outbox.append(encode_fetch_message(refusal))
                     self._emit(FetchOver(ErrorCode.E_MAN_UNKNOWN))
@@ -264,11 +282,11 @@ class ManifestSource(PeerMachine[SourceEvent]):
         self._outbox.append(encode_fetch_message(Piece(offset, len(self._manifest), data, signature)))
         self._sent_bytes += len(data)
         if self._sent_bytes == len(self._manifest):
-            self.state = FetchState.DONE
+            self.state = FETCH_TRANSITIONS[self.state, FetchInput.COMPLETE]
             self._emit(ManifestServed())
 
-    def _end(self, state: FetchState) -> None:
-        self.state = state
+    def _end(self, event: FetchInput) -> None:
+        self.state = FETCH_TRANSITIONS[self.state, event]
         self._timeout_at = None
 
 

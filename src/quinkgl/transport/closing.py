@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 from quinkgl.transport.connection_events import ConnectionState
 from quinkgl.transport.stats import EndpointStats
 from quinkgl.transport.timers import Timer, TimerTable
@@ -11,6 +13,26 @@ from quinkgl.wire.packets import PacketForm
 
 _CLOSE_PERIOD = 3
 """RFC 9000 10.2: closing and draining last three probe time-outs."""
+
+
+class ClosingEvent(Enum):
+    """What moves a session towards its end."""
+
+    CLOSE = "we close"
+    """The application closes, or the peer broke the specification."""
+    PEER_CLOSED = "CLOSE arrives"
+    OVER = "over"
+    """Three probe time-outs have passed since CLOSE, or nobody is there to tell."""
+
+
+TRANSITIONS: dict[tuple[ConnectionState, ClosingEvent], ConnectionState] = {
+    (ConnectionState.OPEN, ClosingEvent.CLOSE): ConnectionState.CLOSING,
+    (ConnectionState.OPEN, ClosingEvent.PEER_CLOSED): ConnectionState.DRAINING,
+    (ConnectionState.OPEN, ClosingEvent.OVER): ConnectionState.CLOSED,
+    (ConnectionState.CLOSING, ClosingEvent.OVER): ConnectionState.CLOSED,
+    (ConnectionState.DRAINING, ClosingEvent.OVER): ConnectionState.CLOSED,
+}
+"""Every move there is; anything else is a defect. CLOSE while CLOSING only makes it over at once."""
 
 
 class Closing:
@@ -28,7 +50,7 @@ class Closing:
 
     def begin(self, code: int, reason: str, *, by_remote: bool, probe_timeout_s: float, now: float) -> None:
         """Leave OPEN: say CLOSE, and answer what is late for a while [F-060, F-062]."""
-        self.state = ConnectionState.DRAINING if by_remote else ConnectionState.CLOSING
+        self._move(ClosingEvent.PEER_CLOSED if by_remote else ClosingEvent.CLOSE)
         self._frame = encode_close(code, "" if by_remote else reason)
         self._close_due = True
         self._timers.stop_all()
@@ -36,9 +58,13 @@ class Closing:
 
     def finish(self) -> None:
         """Be CLOSED at once."""
-        self.state = ConnectionState.CLOSED
+        self._move(ClosingEvent.OVER)
         self._close_due = False
         self._timers.stop_all()
+
+    def _move(self, event: ClosingEvent) -> None:
+        """Make a transition; KeyError for one that is not in the table."""
+        self.state = TRANSITIONS[self.state, event]
 
     def handle_timer(self, now: float) -> None:
         """Act on the timers of the end."""
