@@ -137,8 +137,8 @@ def test_the_second_implementation_agrees(family):
 
 @pytest.mark.parametrize("family", FILES)
 def test_a_change_anywhere_in_a_vector_is_noticed(family):
-    """At the ends and in the middle of each field of each vector; `make vectors` changes every byte."""
-    results = [unnoticed(adapter, vector, every=False) for vector in of(family)]
+    """Every byte in turn; `make vectors` asks the second implementation too."""
+    results = [unnoticed(adapter, vector, every=True) for vector in of(family)]
     assert all(tried for tried, _ in results)
     assert not [place for _, missed in results for place in missed]
 

@@ -77,10 +77,21 @@ def refuse(code: int) -> bytes:
     return item({0: 3, 1: code, 2: "", 3: ""})
 
 
+_LARGER = {"messages[0][146:149]": "the other side takes larger updates than this one"}
 _CLOCK = {"unix_now": "the manifest has not ended"}
-terms.valid("hello", "take", "H-001 H-007 H-010", "", (), _CLOCK, own=MINE, messages=[hello()], unix_now=NOW)
 terms.valid(
-    "agreed", "take", "H-007 H-013", "", (), _CLOCK, own=MINE, messages=[hello(), AGREE], unix_now=NOW
+    "hello", "take", "H-001 H-007 H-010", "", (), _CLOCK | _LARGER, own=MINE, messages=[hello()], unix_now=NOW
+)
+terms.valid(
+    "agreed",
+    "take",
+    "H-007 H-013",
+    "",
+    (),
+    _CLOCK | _LARGER,
+    own=MINE,
+    messages=[hello(), AGREE],
+    unix_now=NOW,
 )
 terms.valid(
     "smaller-update",
@@ -99,12 +110,14 @@ terms.valid(
     "H-014",
     "names that it does not know are ignored",
     (),
-    {**_CLOCK, "messages[0][158:166]": "a feature that only one side has"},
+    {**_CLOCK, **_LARGER, "messages[0][152:159]": "a feature that only one side has"},
     own=MINE,
     messages=[hello(features=["another", "relay"])],
     unix_now=NOW,
 )
-terms.valid("last-second", "take", "H-011", own=MINE, messages=[hello()], unix_now=1_999_999_999)
+terms.valid(
+    "last-second", "take", "H-011", "", (), _LARGER, own=MINE, messages=[hello()], unix_now=1_999_999_999
+)
 terms.valid("nothing-yet", "take", "H-001", "", (), _CLOCK, own=MINE, messages=[], unix_now=NOW)
 terms.valid(
     "ignored-kind",
@@ -112,7 +125,11 @@ terms.valid(
     "H-004",
     "",
     (),
-    {**_CLOCK, "messages[0][3:4]": "any kind from 64 on is ignored"},
+    {
+        **_CLOCK,
+        "messages[0][3:4]": "any kind from 64 on is ignored",
+        "messages[1][146:149]": "the other side takes larger updates than this one",
+    },
     own=MINE,
     messages=[item({0: 64}), hello()],
     unix_now=NOW,

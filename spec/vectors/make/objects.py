@@ -302,6 +302,8 @@ def _offers(given: dict[str, Json]) -> tuple[dict[str, Json], dict[str, Json]]:
 def _send(given: dict[str, Json]) -> tuple[dict[str, Json], dict[str, Json]]:
     fields = ref_messages.decode_message("objects", bytes.fromhex(given["want"]))
     ranges, credit = fields["ranges"], fields["credit"]
+    if fields["transfer"]:
+        raise SpecError("drop", "a WANT for a transfer that is not known (O-019)")
     ref.check_want(ranges, given["size"])
     chunks: list[tuple[int, int]] = []
     rank = 0
@@ -387,7 +389,7 @@ offers.valid(
     "O-013",
     "",
     (),
-    {"room": "nothing is sent"},
+    {"room": "nothing is sent", "want[4:5]": "a WANT for another transfer has no effect either"},
     size=40000,
     want=want([0, 100], 0),
     room=1155,
