@@ -91,12 +91,18 @@ def finished(seed: int, *, incoming: bool) -> tuple[Finished, ScriptedPeer]:
     return caught[0], peer
 
 
+def install(endpoint: Any, done: Finished, now: float) -> None:
+    """Do what an endpoint does when a handshake ends."""
+    endpoint._handshakes._drop_attempts(done.session, done.address)
+    endpoint._on_finished(done, now)
+
+
 def begin(endpoint: Any, seed: int, *, incoming: bool, now: float = START) -> ScriptedPeer:
     """Begin a session in an endpoint; return the peer at its other end."""
     done, template = finished(seed, incoming=incoming)
     peer = copy.copy(template)
     peer.given, peer.received, peer.ids = [], [], [template.local_id]
-    endpoint._on_finished(done, now)
+    install(endpoint, done, now)
     if peer.peer_id not in endpoint.peers():
         raise RuntimeError("the session did not begin")
     return peer

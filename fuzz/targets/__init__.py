@@ -34,7 +34,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "object_receiver": ("object_exchange", "resume_file"),
     "connections": ("packet_path", "hostile_peer"),
     "handshake_ends": ("handshake",),
-    "whole_swarm": ("swarm",),
+    "whole_swarm": ("swarm", "fetcher"),
 }
 
 

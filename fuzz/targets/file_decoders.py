@@ -12,12 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from fuzz.files import memory_folder
 from fuzz.harness import Target
 from fuzz.mutators import INTERESTING, mutate_bytes, mutate_cbor
 from fuzz.oracles import Bound, Finding, attempt, check_equal, metered
 from quinkgl.core.weights import signature
 from quinkgl.crypto.identity import Identity
-from quinkgl.manifest import ErrorName, MagnetLink, ManifestError, SwarmManifest, read_fetched_manifest
+from quinkgl.manifest import (
+    ErrorName,
+    MagnetLink,
+    ManifestError,
+    SwarmManifest,
+    load_manifest_file,
+    read_fetched_manifest,
+)
 from quinkgl.manifest.canonical import canonical_json
 from quinkgl.manifest.signing import sign_manifest, signature_bytes
 from quinkgl.serialization import decode_tensors_untrusted, encode_tensors
@@ -201,14 +209,19 @@ def magnet_seeds() -> Iterable[bytes]:
 
 # --- manifests ---
 
-_MANIFEST = Bound(calls=4000, calls_per_byte=30, memory=200_000, memory_per_byte=200)
+_MANIFEST = Bound(calls=4000, calls_per_byte=30, memory=1_400_000, memory_per_byte=200)
+"""A file is read into a buffer of the largest size that one may have."""
 _CREATOR = Identity.from_seed(b"\x05" * 32)
 
 
 def run_manifest(data: bytes) -> None:
     """A manifest that is accepted is the same when it is written and read again; else a ManifestError."""
+    path = memory_folder() / "manifest.qgl"
+    path.write_bytes(data)
     try:
-        manifest = metered(_MANIFEST, len(data), SwarmManifest.from_json, data, unix_now=1_800_000_000.0)
+        manifest = metered(
+            _MANIFEST, len(data), load_manifest_file, path, check_signature=False, unix_now=1_800_000_000.0
+        )
     except ManifestError as error:
         _check_refusal(error)
         return

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from fuzz.files import memory_folder
 from fuzz.harness import Target
 from fuzz.mutators import Choices, Step, mutate_cbor, pack, script_mutator, unpack
 from fuzz.oracles import Bound, Finding, check_error, compares_states, metered
@@ -300,21 +300,6 @@ MAP, PART, SEND_ON, SEND_AT, REOPEN, TRUNCATE = range(6)
 _FILE = Bound(calls=8000, calls_per_byte=12, memory=600_000, memory_per_byte=120)
 
 
-class _Folder:
-    """A folder in memory, where the system has one, for all the runs of a process."""
-
-    path: Path | None = None
-    owner = 0
-
-    @classmethod
-    def get(cls) -> Path:
-        if cls.path is None or cls.owner != os.getpid():
-            memory = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
-            cls.keeper = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)
-            cls.path, cls.owner = Path(cls.keeper.name), os.getpid()
-        return cls.path
-
-
 class _FileRun:
     """One script: an object of two or three leaves in a file that is opened, damaged and filled."""
 
@@ -322,7 +307,7 @@ class _FileRun:
         self.number = 4 + number % 5
         self.body, _, self.root = _object(self.number)
         self.space = _space(self.number)
-        self.path = _Folder.get() / "object"
+        self.path = memory_folder() / "object"
         self.part = self.path.with_name(self.path.name + PART_SUFFIX)
         self.map = self.path.with_name(self.path.name + MAP_SUFFIX)
         for path in (self.path, self.part, self.map):

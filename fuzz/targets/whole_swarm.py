@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import hashlib
 import random
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,9 +12,9 @@ from typing import Any
 
 from fuzz.bench import signed
 from fuzz.harness import CONNECTION_RUNS, Target
-from fuzz.mutators import Choices, Step, mutate_cbor, pack, script_mutator, unpack
+from fuzz.mutators import Choices, Step, load, mutate_cbor, pack, script_mutator, unpack
 from fuzz.oracles import Finding
-from fuzz.sessions import OTHERS, START, Hostile, finished
+from fuzz.sessions import OTHERS, PEER_ADDRESS, START, Hostile, finished, install
 from fuzz.targets.message_decoders import (
     exchange_messages,
     fetch_messages,
@@ -25,23 +28,27 @@ from fuzz.targets.message_decoders import (
 from fuzz.targets.wire_decoders import frame_seeds, mutate_frames
 from quinkgl.crypto import cose
 from quinkgl.crypto.identity import Identity
-from quinkgl.crypto.psk import derive_member_keys
+from quinkgl.crypto.psk import Mode, derive_member_keys
 from quinkgl.protocol.records import issue_record
-from quinkgl.swarm import Capabilities, PeerConnected, Swarm, SwarmConfig, UpdateReceived
+from quinkgl.swarm import Capabilities, ExchangeOffered, PeerConnected, Swarm, SwarmConfig, UpdateReceived
+from quinkgl.swarm.manifest_fetcher import ManifestFetched, ManifestFetcher, ManifestNotFetched
 from quinkgl.testing.endpoints import ScriptedPeer
 from quinkgl.testing.swarms import UNIX_START, small_manifest
 from quinkgl.transport import leaf_hashes, merkle_root
 from quinkgl.transport.handshakes import Finished
+from quinkgl.wire.cbor import encode
 from quinkgl.wire.control import Channel
+from quinkgl.wire.errors import LocalProtocolError
 from quinkgl.wire.limits import LIMITS
 from quinkgl.wire.messages.exchange import Accept, Commit, encode_exchange_message
 from quinkgl.wire.messages.exchange import Offer as ExchangeOffer
+from quinkgl.wire.messages.fetch import PIECE_BYTES, FetchRefused, Get, Piece, encode_fetch_message
 from quinkgl.wire.messages.gossip import encode_update_header
 from quinkgl.wire.messages.manifest import Agree, Hello, encode_manifest_message
 from quinkgl.wire.messages.membership import Records, encode_membership_message
 from quinkgl.wire.messages.objects import Offer, encode_object_message
 
-MESSAGE, FRAMES, UPDATE, CHUNKS, WAIT, COMMAND, ACKNOWLEDGE, AGREE, RUN, CLOCK = range(10)
+MESSAGE, FRAMES, UPDATE, CHUNKS, WAIT, COMMAND, ACKNOWLEDGE, AGREE, RUN, CLOCK, NAMED = range(11)
 _IDENTITY = Identity.from_seed(b"\x09" * 32)
 _BODIES = (b"small body", bytes(range(256)) * 70)
 _ID = bytes(range(16))
@@ -71,14 +78,13 @@ def _swarm() -> Swarm:
     )
 
 
-@lru_cache(maxsize=2)
-def _session(seed: int, *, incoming: bool) -> tuple[Finished, ScriptedPeer]:
+@lru_cache(maxsize=4)
+def _session(seed: int, *, incoming: bool, fetch: bool = False) -> tuple[Finished, ScriptedPeer]:
     """The session of a handshake, as if it had been run with the swarm's keys."""
-    import dataclasses
-
     done, peer = finished(seed, incoming=incoming)
     keys = derive_member_keys(_parts()[0].canonical_bytes())
-    session = dataclasses.replace(done.session, swarm_id=keys.swarm_id, mode=keys.mode)
+    mode = Mode.FETCH if fetch else keys.mode
+    session = dataclasses.replace(done.session, swarm_id=keys.swarm_id, mode=mode)
     return dataclasses.replace(done, session=session), peer
 
 
@@ -97,20 +103,18 @@ def _hello(*, initiator: bool) -> bytes:
 class _Run:
     """One member and its hostile peer."""
 
-    def __init__(self, *, incoming: bool, agreed: bool) -> None:
-        import copy
-
+    def __init__(self, *, incoming: bool, agreed: bool, fetch: bool) -> None:
         self.swarm = _swarm()
-        done, template = _session(1000, incoming=incoming)
+        done, template = _session(1000, incoming=incoming or fetch, fetch=fetch)
         peer = copy.copy(template)
         peer.given, peer.received, peer.ids = [], [], [template.local_id]
         self.incoming = incoming
-        self.swarm._endpoint._on_finished(done, START)
+        install(self.swarm._endpoint, done, START)
         self.swarm.handle_timer(now=START)
         self.hostile = Hostile(self.swarm, peer)
         self.transfer = 0
         self.at: dict[int, tuple[int, int]] = {}
-        if agreed:
+        if agreed and not fetch:
             self.agree()
             if not any(isinstance(event, PeerConnected) for event in self.hostile.events):
                 raise Finding("HELLO and AGREE, and no peer")
@@ -122,7 +126,7 @@ class _Run:
 
     def step(self, code: int, payload: bytes) -> None:
         hostile, choices = self.hostile, Choices(payload)
-        match code % 10:
+        match code % 11:
             case 0:
                 channel = choices.number() % 8
                 hostile.message(channel, choices.rest())
@@ -149,6 +153,8 @@ class _Run:
                 back = choices.number()
                 hostile.raw.handle_timer(now=hostile.now - back)
                 hostile.settle()
+            case 10:
+                self._about_exchange(choices)
 
     def _update(self, choices: Choices) -> None:
         """Offer an object with a header that the peer, or somebody else, has signed."""
@@ -191,7 +197,7 @@ class _Run:
 
     def _command(self, choices: Choices) -> None:
         hostile, peer = self.hostile, self.hostile.peer.peer_id
-        what, number = choices.number() % 12, choices.number()
+        what, number = choices.number() % 17, choices.number()
         match what:
             case 0:
                 hostile.command(
@@ -204,7 +210,7 @@ class _Run:
             case 3:
                 hostile.command("request_fingerprint", peer, epoch=None if number & 1 else number)
             case 4:
-                hostile.command("offer_exchange", peer, _BODIES[0], weight=0.5)
+                hostile.command("offer_exchange", peer, _BODIES[0], weight=1 << 31, lateness=number % 3)
             case 5:
                 hostile.command("set_addresses", (("198.51.100.2", 1 + number),))
             case 6:
@@ -219,6 +225,34 @@ class _Run:
                 self.swarm.state()
             case 11:
                 self.swarm.stats, self.swarm.peers(), self.swarm.has_open_transfers()
+            case 12:
+                hostile.command("accept_exchange", peer, self._exchange(number), _BODIES[0])
+            case 13:
+                hostile.command("abort_exchange", peer, self._exchange(number))
+            case 14:
+                hostile.command("exchange_held", peer, self._exchange(number))
+            case 15:
+                hostile.command("exchange_applied", peer, self._exchange(number))
+            case 16:
+                hostile.command("state_saved", self.swarm.exchange_mark)
+
+    def _exchange(self, number: int) -> bytes:
+        """Return the name of an exchange that was told of."""
+        names = [event.exchange for event in self.hostile.events if isinstance(event, ExchangeOffered)]
+        names += [view.exchange for view in self.swarm.open_exchanges()]
+        return names[number % len(names)] if names else _ID
+
+    def _about_exchange(self, choices: Choices) -> None:
+        """A message about an exchange that there is."""
+        number = choices.number()
+        payload = choices.rest()
+        try:
+            value = load(payload)
+            value[1] = self._exchange(number)
+            payload = encode(value)
+        except (ValueError, TypeError, IndexError, LocalProtocolError):
+            pass
+        self.hostile.message(Channel.EXCHANGE, payload)
 
 
 def _space(number: int) -> bytes:
@@ -228,9 +262,9 @@ def _space(number: int) -> bytes:
 
 
 def run(data: bytes) -> None:
-    """Run a script; the last byte says who opened the session, and whether the manifest is agreed already."""
+    """Run a script; the last byte says who opened the session, why, and whether the manifest is agreed."""
     last = data[-1] if data else 0
-    script = _Run(incoming=not last & 1, agreed=not last & 2)
+    script = _Run(incoming=not last & 1, agreed=not last & 2, fetch=last & 12 == 12)
     for code, payload in unpack(data, most=10):
         script.step(code, payload)
         if script.hostile.is_over:
@@ -263,7 +297,8 @@ def pool() -> Sequence[Step]:
     steps += [(UPDATE, bytes([flags, number])) for flags in (0, 2, 4) for number in range(4)]
     steps += [(UPDATE, b"\1\0" + encode_update_header(header()))]
     steps += [(CHUNKS, b"\0\x0f")] * 3 + [(CHUNKS, b"\1\3")]
-    steps += [(COMMAND, bytes([what, number])) for what in range(12) for number in (1, 2)]
+    steps += [(COMMAND, bytes([what, number])) for what in range(17) for number in (1, 2)]
+    steps += [(NAMED, b"\0" + body) for body in (*exchange_messages(), *_exchanges())]
     steps += [
         (WAIT, b"\0\2"),
         (WAIT, b"\0\x40"),
@@ -305,7 +340,24 @@ def seeds() -> list[bytes]:
     """An update each way, records, a fingerprint, an exchange, and every message once."""
     known = list(pool())
     messages = [step for step in known if step[0] == MESSAGE]
+    named = [(NAMED, b"\0" + body) for body in _exchanges()]
+    get = (MESSAGE, bytes([Channel.MANIFEST]) + encode_fetch_message(Get(_swarm().swarm_id, 0)))
     return [
+        pack(
+            [
+                named[0],
+                (COMMAND, b"\x0c\0"),
+                (UPDATE, b"\4\0"),
+                (CHUNKS, b"\0\2"),
+                (COMMAND, b"\x0e\0"),
+                (COMMAND, b"\x10\0"),
+                (NAMED, b"\0" + _exchanges()[2]),
+                (COMMAND, b"\x0f\0\0"),
+            ]
+        ),
+        pack([(COMMAND, b"\4\1"), named[1], (ACKNOWLEDGE, b""), (COMMAND, b"\x0d\0\0")]),
+        pack([get, get, (WAIT, b"\2\0\x0c")]),
+        pack([(FRAMES, b"\1"), (MESSAGE, bytes([Channel.GOSSIP]) + b"\xa0"), (WAIT, b"\2\0\x0c")]),
         pack([(UPDATE, b"\0\0"), (WAIT, b"\0\x40"), (ACKNOWLEDGE, b"\0")]),
         pack(
             [
@@ -324,8 +376,8 @@ def seeds() -> list[bytes]:
 
 
 def _payload(code: int, body: bytes, rng: random.Random) -> bytes:
-    match code % 10:
-        case 0:
+    match code % 11:
+        case 0 | 10:
             return body[:1] + mutate_cbor(body[1:], rng)
         case 1:
             return mutate_frames(body, rng)
@@ -338,13 +390,103 @@ def _payload(code: int, body: bytes, rng: random.Random) -> bytes:
     return bytes(rng.randrange(256) if rng.random() < 0.3 else value for value in body)
 
 
+# --- one who has the swarm's id alone ---
+
+PIECE, ANY, SEALED, LATER = range(4)
+
+
+def run_fetcher(data: bytes) -> None:
+    """Whatever a member answers, only the manifest of the swarm comes out, and there is an end."""
+    manifest = _parts()[0].canonical_bytes()
+    swarm_id = hashlib.sha256(manifest).digest()
+    fetcher = ManifestFetcher(
+        swarm_id=swarm_id,
+        peers=[(PEER_ADDRESS, None), (OTHERS[0], None)],
+        identity=_IDENTITY,
+        rng=random.Random(1),
+        insecure_deterministic_keys=True,
+        now=START,
+    )
+    done, template = _session(1000, incoming=False, fetch=True)
+    peer = copy.copy(template)
+    peer.given, peer.received, peer.ids = [], [], [template.local_id]
+    fetcher.next_datagram(START)
+    install(fetcher._endpoint, done, START)
+    fetcher.handle_timer(now=START)
+    hostile = Hostile(fetcher, peer)
+    at = 0
+    for code, payload in unpack(data, most=10):
+        choices = Choices(payload)
+        match code % 4:
+            case 0:
+                flags, shift = choices.number(), choices.number(2)
+                body = manifest[at : at + PIECE_BYTES] if not flags & 1 else bytes(PIECE_BYTES)
+                total = len(manifest) + (shift if flags & 2 else 0)
+                offset = at + (shift if flags & 4 else 0)
+                signature = bytes(64) if flags & 8 and not offset else None
+                try:
+                    message = encode_fetch_message(
+                        Piece(offset, total, body[: len(body) - (flags >> 7)], signature)
+                    )
+                except LocalProtocolError:
+                    continue
+                hostile.message(Channel.MANIFEST, message)
+                at += len(body)
+            case 1:
+                hostile.message(choices.number() % 8, choices.rest())
+            case 2:
+                hostile.deliver(hostile.seal(payload[:1300]))
+            case 3:
+                hostile.wait(choices.number(2) / 16)
+    hostile.wait(200.0)
+    fetched = [event for event in hostile.events if isinstance(event, ManifestFetched)]
+    failed = [event for event in hostile.events if isinstance(event, ManifestNotFetched)]
+    if any(hashlib.sha256(event.manifest).digest() != swarm_id for event in fetched):
+        raise Finding("another manifest than was asked for")
+    if len(fetched) + len(failed) != 1 or not fetcher.drained:
+        raise Finding(f"the end of fetching: {hostile.events}")
+
+
+def fetcher_pool() -> Sequence[Step]:
+    """Steps that mean something."""
+    steps: list[Step] = [(PIECE, bytes([flags, 0, 9])) for flags in (0, 0, 0, 1, 2, 4, 8, 0x80)]
+    refused = encode_fetch_message(FetchRefused(0x31, "not here"))
+    steps += [
+        (ANY, bytes([channel]) + body) for channel in (1, 2, 0) for body in (refused, b"\xa1\0\x18\x40")
+    ]
+    steps += [(ANY, b"\1" + body) for body in fetch_messages()]
+    steps += [(ANY, b"\0" + body) for body in object_messages()]
+    steps += [(SEALED, frame) for frame in frame_seeds()] + [(LATER, b"\0\x10"), (LATER, b"\xff\xff")]
+    return steps
+
+
+def fetcher_seeds() -> list[bytes]:
+    """The whole manifest, with a wrong piece, a refusal, silence."""
+    return [
+        pack([(PIECE, b"\0\0\0")] * 4),
+        pack([(PIECE, b"\0\0\0"), (PIECE, b"\1\0\0"), (PIECE, b"\0\0\0")]),
+        *(pack([step]) for step in fetcher_pool()),
+    ]
+
+
 TARGETS = (
+    Target(
+        name="fetcher",
+        about="one who has the swarm's id alone, and a hostile member",
+        run=run_fetcher,
+        seeds=fetcher_seeds,
+        mutate=script_mutator(4, pool=fetcher_pool),
+        max_bytes=2048,
+        wanted=CONNECTION_RUNS,
+        kept=20,
+        short_runs=400,
+    ),
     Target(
         name="swarm",
         about="a whole swarm member with a hostile peer",
         run=run,
         seeds=seeds,
-        mutate=script_mutator(10, pool=pool, payload=_payload),
+        mutate=script_mutator(11, pool=pool, payload=_payload),
         max_bytes=4096,
         wanted=CONNECTION_RUNS,
         kept=30,
