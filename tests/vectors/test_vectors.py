@@ -17,8 +17,17 @@ import jsonschema
 import pytest
 from referencing import Registry, Resource
 
-from quinkgl.testing.vectors import Vector, adapter, check, load_files, load_vectors, unnoticed
-from quinkgl.testing.vectors.__main__ import dialogue, run
+from quinkgl.testing.vectors import (
+    UnsupportedOperation,
+    Vector,
+    adapter,
+    check,
+    load_files,
+    load_vectors,
+    unnoticed,
+)
+from quinkgl.testing.vectors.__main__ import dialogue, main, run
+from quinkgl.testing.vectors.core import difference
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = ROOT / "spec"
@@ -179,3 +188,47 @@ def test_the_dialogue_asks_another_implementation(capsys):
     assert re.search(rf"^address +1 failed, 1 not supported, {len(answers) - 2} passed$", shown, re.MULTILINE)
     first = json.loads(commands.getvalue().splitlines()[0])
     assert first == {"family": "address", "op": "decode", "in": of("address")[0].test["in"]}
+
+
+ANSWERER = """
+import json, sys
+from quinkgl.testing.vectors import adapter
+for line in sys.stdin:
+    asked = json.loads(line)
+    answer = adapter(asked["family"], asked["op"], asked["in"])
+    if asked["in"] == {"bytes": "c00002010000"}:
+        answer = {"error": "E_CBOR"}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+def test_the_command_line_asks_another_program(tmp_path, capsys):
+    (tmp_path / "address.json").write_text((FOLDER / "address.json").read_text())
+    (tmp_path / "answerer.py").write_text(ANSWERER)
+    assert main([str(tmp_path)]) == 0
+    assert main([str(tmp_path), "--command", f"{sys.executable} {tmp_path / 'answerer.py'}"]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[1] == f"{'all':24}{len(of('address'))} passed"
+    assert shown[2] == "address-ipv4-port-zero: error is 'E_CBOR' in place of 'E_SCHEMA'"
+
+
+def test_an_operation_that_is_unknown_is_not_supported():
+    with pytest.raises(UnsupportedOperation):
+        adapter("address", "fly", {})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "tolerance", "place"),
+    [
+        ({"a": 1}, {"a": 2}, 0, "a is 2 in place of 1"),
+        ({"a": 1}, {"a": 2}, 1, None),
+        ({"a": 1}, {"a": True}, 0, "a is True in place of 1"),
+        ({"a": [1, 2]}, {"a": [1]}, 0, "a has 1 elements in place of 2"),
+        ({"a": [{"b": "x"}]}, {"a": [{"b": "y"}]}, 0, "a[0].b is 'y' in place of 'x'"),
+        ({"a": 1}, {"b": 1}, 0, "answer has ['b'] in place of ['a']"),
+        ({"error": "E_CBOR"}, {"mid": {}, "out": {}}, 0, "answer has ['mid', 'out'] in place of ['error']"),
+        ({"a": None}, {"a": None}, 0, None),
+    ],
+)
+def test_differences_are_told_by_place(wanted, given, tolerance, place):
+    assert difference(wanted, given, tolerance) == place
