@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import hmac
 import random
 from collections import deque
@@ -37,6 +38,7 @@ from quinkgl.transport import (
     MessageReceived,
     Transmit,
 )
+from quinkgl.transport.connection import Connection
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
@@ -142,6 +144,25 @@ def test_both_sides_are_told_who_is_there():
     ]
     assert pair.a.machine.peers() == (pair.id_b,)
     assert pair.a.machine.address_of(pair.id_b) == B
+
+
+def live_connections() -> int:
+    return sum(isinstance(each, Connection) for each in gc.get_objects())
+
+
+def test_a_session_is_freed_when_it_is_over_without_the_collector_of_cycles():
+    gc.collect()
+    before = live_connections()
+    gc.disable()
+    try:
+        pair = Pair()
+        pair.connect()
+        assert live_connections() == before + 2
+        pair.a.machine.disconnect(pair.id_b, ErrorCode.NO_ERROR, "", now=pair.now)
+        pair.run(limit_s=60.0)
+        assert live_connections() == before
+    finally:
+        gc.enable()
 
 
 def test_connecting_again_changes_nothing():

@@ -152,7 +152,8 @@ class Connection:
             max_probe_interval_s=self._idle_timeout_s / _PROBES_PER_IDLE_TIMEOUT,
             rng=rng,
         )
-        self._recovery = self._flow.recovery
+        flow = self._flow
+        self._recovery = flow.recovery
         if handshake_rtt_s is not None:
             self._recovery.rtt.sample(handshake_rtt_s, 0.0)
         self._received = ReceivedPackets()
@@ -164,7 +165,7 @@ class Connection:
             post_quantum=post_quantum,
             source=source,
             limits=config.keys,
-            probe_timeout=lambda: self._flow.probe_timeout_s,
+            probe_timeout=lambda: flow.probe_timeout_s,
             now=now,
             log=keylog,
             send_id=remote_id,

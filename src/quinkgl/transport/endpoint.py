@@ -509,7 +509,7 @@ class Endpoint(Exclusive):
             max_ack_delay_s=config.parameters.max_ack_delay_s,
             reassembly=self._reassembly,
             new_controller=config.controller,
-            issue_id=self._routes.issue,
+            issue_id=self._routes.id_source.issue,
             staging=self._staging,
             scratch=self._scratch,
             rng=self._rng,

@@ -24,11 +24,31 @@ _TOKEN_KEY_BYTES = 32
 _RESETS_QUEUED = 64
 
 
+class IdSource:
+    """Makes connection ids and the reset tokens that belong to them.
+
+    It knows no session, so that one that holds it is freed as soon as its endpoint forgets it.
+    """
+
+    __slots__ = ("_reset_key", "_rng")
+
+    def __init__(self, reset_key: bytes, rng: random.Random) -> None:
+        """``reset_key`` is the key behind our own tokens (:func:`stateless_reset.reset_key`)."""
+        self._reset_key = reset_key
+        self._rng = rng
+
+    def issue(self) -> tuple[bytes, bytes]:
+        """Make a connection id and its reset token."""
+        connection_id = self._rng.randbytes(CONNECTION_ID_BYTES)
+        return connection_id, reset_token(self._reset_key, connection_id)
+
+
 class Routes:
     """Connection ids and reset tokens of all sessions of an endpoint."""
 
     def __init__(self, reset_key: bytes, rng: random.Random, stats: EndpointStats, now: float) -> None:
         """``reset_key`` is the key behind our own tokens (:func:`stateless_reset.reset_key`)."""
+        self.id_source = IdSource(reset_key, rng)
         self._reset_key = reset_key
         self._rng = rng
         self._stats = stats
@@ -38,11 +58,6 @@ class Routes:
         self._tokens_of: dict[bytes, tuple[bytes, ...]] = {}
         self._limiter = ResetLimiter(now)
         self._resets: deque[tuple[bytes, Address]] = deque(maxlen=_RESETS_QUEUED)
-
-    def issue(self) -> tuple[bytes, bytes]:
-        """Make a connection id and its reset token."""
-        connection_id = self._rng.randbytes(CONNECTION_ID_BYTES)
-        return connection_id, reset_token(self._reset_key, connection_id)
 
     def find(self, connection_id: bytes) -> Connection | None:
         """Return the session whose packets bear an id."""
