@@ -18,7 +18,7 @@ An encoding is accepted only if it is the one that :func:`encode` would make.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 from unicodedata import is_normalized
@@ -48,69 +48,87 @@ _LEAST = {24: 24, 25: 1 << 8, 26: 1 << 16, 27: 1 << 32}
 # --- encoding ---
 
 
-def _head(major: int, argument: int) -> bytes:
-    """Return the shortest head (RFC 8949 section 3)."""
+def _append_head(out: bytearray, major: int, argument: int) -> None:
+    """Append the shortest head (RFC 8949 section 3)."""
     major <<= 5
     if argument < _SHORT:
-        return bytes((major | argument,))
-    if argument < 1 << 8:
-        return bytes((major | 24, argument))
-    if argument < 1 << 16:
-        return bytes((major | 25,)) + argument.to_bytes(2, "big")
-    if argument < 1 << 32:
-        return bytes((major | 26,)) + argument.to_bytes(4, "big")
-    return bytes((major | 27,)) + argument.to_bytes(8, "big")
+        out.append(major | argument)
+    elif argument < 1 << 8:
+        out += bytes((major | 24, argument))
+    elif argument < 1 << 16:
+        out.append(major | 25)
+        out += argument.to_bytes(2, "big")
+    elif argument < 1 << 32:
+        out.append(major | 26)
+        out += argument.to_bytes(4, "big")
+    else:
+        out.append(major | 27)
+        out += argument.to_bytes(8, "big")
 
 
 def _misuse(message: str) -> LocalProtocolError:
     return LocalProtocolError(ErrorCode.E_USAGE, message)
 
 
+def _bad_keys() -> LocalProtocolError:
+    return _misuse(f"map keys must be integers from 0 to {MAX_KEY}")
+
+
 def _append_map(out: bytearray, value: Mapping[Any, Any], depth: int) -> None:
-    for key in value:
-        if type(key) is bool or not isinstance(key, int) or not 0 <= key <= MAX_KEY:
-            raise _misuse(f"map keys must be integers from 0 to {MAX_KEY}")
-    out += _head(_MAP, len(value))
-    for key in sorted(value):
-        if key < _SHORT:
+    try:
+        keys = sorted(value)
+    except TypeError:
+        raise _bad_keys() from None
+    _append_head(out, _MAP, len(keys))
+    for key in keys:
+        if type(key) is int and 0 <= key < _SHORT:
             out.append(key)
+        elif isinstance(key, int) and type(key) is not bool and 0 <= key <= MAX_KEY:
+            _append_head(out, _UINT, key)
         else:
-            out += _head(_UINT, key)
+            raise _bad_keys()
         _append(out, value[key], depth)
+
+
+def _append_text(out: bytearray, value: str) -> None:
+    try:
+        text = value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise _misuse("text holds a lone surrogate") from None
+    if not is_normalized("NFC", value):
+        raise _misuse("text is not in Unicode normalization form C")
+    if len(text) > LIMITS.text_bytes:
+        raise _misuse(f"text of {len(text)} bytes, at most {LIMITS.text_bytes} allowed")
+    _append_head(out, _TEXT, len(text))
+    out += text
 
 
 def _append(out: bytearray, value: object, depth: int) -> None:
     """Append the encoding of ``value``; ``depth`` is how many more containers may open."""
     if isinstance(value, (bytes, bytearray, memoryview)):  # what most fields hold
         body = bytes(value)
-        out += _head(_BYTES, len(body))
+        _append_head(out, _BYTES, len(body))
         out += body
     elif value is None or isinstance(value, bool):
         out.append(_NULL if value is None else _TRUE if value else _FALSE)
     elif isinstance(value, int):
         if not MIN_INT <= value <= MAX_UINT:
             raise _misuse(f"the integer {value} is outside -2^63..2^64-1")
-        out += _head(_UINT, value) if value >= 0 else _head(_NEGATIVE, ~value)
+        if value >= 0:
+            _append_head(out, _UINT, value)
+        else:
+            _append_head(out, _NEGATIVE, ~value)
     elif isinstance(value, str):
-        try:
-            text = value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise _misuse("text holds a lone surrogate") from None
-        if not is_normalized("NFC", value):
-            raise _misuse("text is not in Unicode normalization form C")
-        if len(text) > LIMITS.text_bytes:
-            raise _misuse(f"text of {len(text)} bytes, at most {LIMITS.text_bytes} allowed")
-        out += _head(_TEXT, len(text))
-        out += text
-    elif isinstance(value, (list, tuple, Mapping)):
+        _append_text(out, value)
+    elif isinstance(value, (dict, list, tuple, Mapping)):  # an abstract class is asked last: it takes long
         if depth == 0:
             raise _misuse(f"more than {LIMITS.cbor_depth} nested arrays and maps")
-        if isinstance(value, Mapping):
-            _append_map(out, value, depth - 1)
-        else:
-            out += _head(_ARRAY, len(value))
+        if isinstance(value, (list, tuple)):
+            _append_head(out, _ARRAY, len(value))
             for element in value:
                 _append(out, element, depth - 1)
+        else:
+            _append_map(out, value, depth - 1)
     else:
         raise _misuse(f"a {type(value).__name__} has no place in the CBOR profile")
 
@@ -131,7 +149,10 @@ def encode(value: object) -> bytes:
 
 
 class _Reader:
-    """One decoding: the bytes, the position, and how many data items may still be announced."""
+    """One decoding: the bytes, the position, and how many data items may still be announced.
+
+    Reading the first byte of an item beyond the end of the bytes raises IndexError.
+    """
 
     __slots__ = ("at", "data", "items", "where")
 
@@ -146,15 +167,21 @@ class _Reader:
 
     def value(self, depth: int) -> Any:
         """Read one data item; ``depth`` is how many more containers may open."""
-        initial = self.initial()
+        initial = self.data[self.at]
+        self.at += 1
         if initial < _SHORT:  # the commonest item by far: a small unsigned integer
             return initial
         major = initial >> 5
         if major == _SIMPLE:
             return self.simple(initial)
-        argument = self.argument(initial)
-        if major in (_BYTES, _TEXT):
-            return self.string(major, argument)
+        argument = initial & 0x1F
+        if argument >= _SHORT:  # a call saved for most items
+            argument = self.argument(initial)
+        if major == _BYTES:
+            start = self.skip(argument)
+            return self.data[start : self.at]
+        if major == _TEXT:
+            return self.text(argument)
         if major == _UINT:
             return argument
         if major == _ARRAY:
@@ -167,17 +194,8 @@ class _Reader:
             return ~argument
         raise self.fault(ErrorCode.E_SCHEMA, "a tag, or an integer below -2^63", "C-006")
 
-    def initial(self) -> int:
-        """Read the first byte of a data item."""
-        try:
-            initial = self.data[self.at]
-        except IndexError:
-            raise self.fault(ErrorCode.E_CBOR, "the bytes end inside an item", "C-002") from None
-        self.at += 1
-        return initial
-
     def argument(self, initial: int) -> int:
-        """Read the argument that follows ``initial``, which must have the shortest form."""
+        """Read the argument that stands in or follows ``initial``; it must have the shortest form."""
         info = initial & 0x1F
         if info < _SHORT:
             return info
@@ -201,7 +219,8 @@ class _Reader:
             return _SIMPLE_VALUES[initial - _FALSE]
         well_formed = initial < _RESERVED_SIMPLE
         if initial == _LONG_SIMPLE:  # one more byte, never one of the short form (RFC 8949 section 3.3)
-            well_formed = self.initial() >= _LEAST_LONG_SIMPLE
+            well_formed = self.data[self.at] >= _LEAST_LONG_SIMPLE
+            self.at += 1
         elif _LONG_SIMPLE < initial < _RESERVED_SIMPLE:
             self.skip(1 << (initial - _LONG_SIMPLE))
         if not well_formed:
@@ -216,16 +235,13 @@ class _Reader:
         self.at += count
         return start
 
-    def string(self, major: int, length: int) -> bytes | str:
-        """Read the body of a byte or text string."""
+    def text(self, length: int) -> str:
+        """Read the body of a text string."""
         start = self.skip(length)
-        body = self.data[start : self.at]
-        if major == _BYTES:
-            return body
         if length > LIMITS.text_bytes:  # before any work on it: normalizing is not linear in every library
             raise self.fault(ErrorCode.E_TOO_BIG, f"text of {length} bytes", "C-013")
         try:
-            text = body.decode("utf-8")
+            text = self.data[start : self.at].decode("utf-8")
         except UnicodeDecodeError:
             raise self.fault(ErrorCode.E_CBOR, "text that is not UTF-8", "C-002") from None
         if not is_normalized("NFC", text):
@@ -249,7 +265,8 @@ class _Reader:
         result: dict[int, Any] = {}
         last = -1
         for _ in range(pairs):
-            key = self.initial()
+            key = self.data[self.at]
+            self.at += 1
             if key >= _SHORT:
                 key = self.long_key(key)
             if key <= last:
@@ -287,7 +304,10 @@ def decode_untrusted(data: Buffer, *, max_bytes: int, where: str, max_items: int
             ErrorCode.E_TOO_BIG, f"{where}: {len(data)} bytes, at most {max_bytes} allowed", section="C-010"
         )
     reader = _Reader(bytes(data), where, max_items - 1)
-    value = reader.value(LIMITS.cbor_depth)
+    try:
+        value = reader.value(LIMITS.cbor_depth)
+    except IndexError:
+        raise reader.fault(ErrorCode.E_CBOR, "the bytes end inside an item", "C-002") from None
     if reader.at != len(reader.data):
         raise reader.fault(ErrorCode.E_CBOR, "bytes follow the item", "C-002")
     return value
@@ -298,6 +318,7 @@ def decode_untrusted(data: Buffer, *, max_bytes: int, where: str, max_items: int
 Kind: TypeAlias = Callable[[Any], str | None]
 """What a field may hold: takes a decoded value, returns what is wrong with it, or None."""
 
+_PLAIN = frozenset({int, bytes, str, bool})
 _NO_FIELDS: Mapping[int, Kind] = MappingProxyType({})
 
 
@@ -358,9 +379,9 @@ def array_of(kind: Kind, maximum: int, minimum: int = 0) -> Kind:
     return fault
 
 
-def _plain(value: Any) -> bool:
-    """Whether the value is an integer, a string, a boolean, or an array of such."""
-    return all(map(_plain, value)) if type(value) is list else type(value) in (int, bytes, str, bool)
+def _are_plain(values: Iterable[Any]) -> bool:
+    """Whether each value is an integer, a string, a boolean, or an array of such."""
+    return all(type(value) in _PLAIN or (type(value) is list and _are_plain(value)) for value in values)
 
 
 def map_value(max_items: int) -> Kind:
@@ -372,7 +393,7 @@ def map_value(max_items: int) -> Kind:
     def fault(value: Any) -> str | None:
         if type(value) is not dict or len(value) > max_items:
             return f"not a map of at most {max_items} keys"
-        return None if all(map(_plain, value.values())) else "a map with a map or null inside"
+        return None if _are_plain(value.values()) else "a map with a map or null inside"
 
     return fault
 
@@ -400,9 +421,9 @@ def read_map_untrusted(
             fields[key] = item
         elif key < CONSTANTS.first_ignorable_key:
             raise RemoteProtocolError(ErrorCode.E_SCHEMA, f"{where}: unknown key {key}", section="C-021")
-    for key in required:
-        if key not in fields:
-            raise RemoteProtocolError(ErrorCode.E_SCHEMA, f"{where}: key {key} is missing", section="C-020")
+    if not required.keys() <= fields.keys():
+        missing = next(key for key in required if key not in fields)
+        raise RemoteProtocolError(ErrorCode.E_SCHEMA, f"{where}: key {missing} is missing", section="C-020")
     return fields
 
 
