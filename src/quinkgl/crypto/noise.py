@@ -20,6 +20,7 @@ import hashlib
 from enum import Enum
 from functools import cache
 from struct import Struct
+from typing import NamedTuple, TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -53,29 +54,59 @@ class _Token(Enum):
     PSK = "psk"
 
 
-_XX = ((_Token.E,), (_Token.E, _Token.EE, _Token.S, _Token.ES), (_Token.S, _Token.SE))
+_E, _S, _PSK = _Token.E, _Token.S, _Token.PSK  # a global is found faster than a member of an enumeration
+_XX = ((_E,), (_E, _Token.EE, _S, _Token.ES), (_S, _Token.SE))
 """Tokens of each message (section 7.5); the initiator writes the first, then they take turns."""
 
 
+class _Protocol(NamedTuple):
+    """What the name of a handshake says."""
+
+    messages: tuple[tuple[_Token, ...], ...]
+    psks: int
+    """How many psk tokens there are."""
+    first_hash: bytes
+    """The handshake hash and the chaining key at the start (section 5.2, InitializeSymmetric)."""
+
+
 @cache
-def _pattern(name: str) -> tuple[tuple[_Token, ...], ...]:
-    """Return the messages of XX with its psk modifiers (section 9.4): ``"XXpsk0+psk3"``."""
-    base, *places = name.replace("+", "").split("psk")
+def _protocol(pattern: str) -> _Protocol:
+    """Return what a pattern with its psk modifiers stands for: ``"XXpsk0+psk3"``."""
+    messages = _messages(pattern)
+    name = f"Noise_{pattern}_25519_AESGCM_SHA256".encode("ascii")
+    return _Protocol(
+        messages=messages,
+        psks=sum(tokens.count(_PSK) for tokens in messages),
+        first_hash=name.ljust(_KEY_BYTES, b"\x00")
+        if len(name) <= _KEY_BYTES
+        else hashlib.sha256(name).digest(),
+    )
+
+
+def _messages(pattern: str) -> tuple[tuple[_Token, ...], ...]:
+    """Return the messages of XX with its psk modifiers (section 9.4)."""
+    base, *places = pattern.replace("+", "").split("psk")
     messages = [list(tokens) for tokens in _XX]
     if base != "XX" or not all(place.isdecimal() and int(place) <= len(messages) for place in places):
-        raise _misuse(f"{name!r} is not XX with psk modifiers from 0 to {len(messages)}")
+        raise _misuse(f"{pattern!r} is not XX with psk modifiers from 0 to {len(messages)}")
     for place in map(int, places):
         if place == 0:
-            messages[0].insert(0, _Token.PSK)
+            messages[0].insert(0, _PSK)
         else:
-            messages[place - 1].append(_Token.PSK)
+            messages[place - 1].append(_PSK)
     return tuple(map(tuple, messages))
 
 
-def _hkdf(chaining_key: bytes, material: bytes, outputs: int) -> list[bytes]:
-    """HKDF of section 4.3, which is that of RFC 5869 without info: two or three 32-byte outputs."""
-    made = HKDF(_SHA256, 32 * outputs, salt=chaining_key, info=None).derive(material)
-    return [made[start : start + 32] for start in range(0, len(made), 32)]
+def _hkdf2(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes]:
+    """HKDF of section 4.3, which is that of RFC 5869 without info: two 32-byte outputs."""
+    made = HKDF(_SHA256, 64, salt=chaining_key, info=None).derive(material)
+    return made[:32], made[32:]
+
+
+def _hkdf3(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return three outputs, as :func:`_hkdf2` does two."""
+    made = HKDF(_SHA256, 96, salt=chaining_key, info=None).derive(material)
+    return made[:32], made[32:64], made[64:]
 
 
 def _misuse(message: str) -> LocalProtocolError:
@@ -91,10 +122,9 @@ class _SymmetricState:
 
     __slots__ = ("chaining_key", "counter", "handshake_hash", "key")
 
-    def __init__(self, protocol_name: bytes) -> None:
-        padded = protocol_name.ljust(_KEY_BYTES, b"\x00")
-        self.handshake_hash = padded if len(padded) == _KEY_BYTES else hashlib.sha256(protocol_name).digest()
-        self.chaining_key = self.handshake_hash
+    def __init__(self, first_hash: bytes) -> None:
+        self.handshake_hash = first_hash
+        self.chaining_key = first_hash
         self.key: bytes | None = None
         self.counter = 0
 
@@ -108,11 +138,11 @@ class _SymmetricState:
         self.handshake_hash = hashlib.sha256(self.handshake_hash + data).digest()
 
     def mix_key(self, material: bytes) -> None:
-        self.chaining_key, self.key = _hkdf(self.chaining_key, material, 2)
+        self.chaining_key, self.key = _hkdf2(self.chaining_key, material)
         self.counter = 0
 
     def mix_key_and_hash(self, material: bytes) -> None:
-        self.chaining_key, hashed, self.key = _hkdf(self.chaining_key, material, 3)
+        self.chaining_key, hashed, self.key = _hkdf3(self.chaining_key, material)
         self.mix_hash(hashed)
         self.counter = 0
 
@@ -136,6 +166,10 @@ class _SymmetricState:
         return plaintext
 
 
+_Snapshot: TypeAlias = tuple[tuple[bytes, bytes, bytes | None, int], dict[str, X25519PublicKey], int]
+"""What reading a message changes: the symmetric state, the remote keys, and how many psks were used."""
+
+
 class Turn(Enum):
     """What a handshake expects next."""
 
@@ -157,16 +191,14 @@ class HandshakeState:
 
     __slots__ = (
         "_before",
-        "_ephemeral",
         "_initiator",
         "_messages",
+        "_ours",
         "_position",
         "_psk_position",
         "_psks",
-        "_remote_ephemeral",
-        "_static",
         "_symmetric",
-        "remote_static",
+        "_theirs",
         "turn",
     )
 
@@ -180,27 +212,31 @@ class HandshakeState:
         psks: tuple[bytes, ...],
         ephemeral: X25519PrivateKey,
     ) -> None:
-        self._messages = _pattern(pattern)
-        wanted = sum(tokens.count(_Token.PSK) for tokens in self._messages)
-        if len(psks) != wanted or any(len(psk) != _KEY_BYTES for psk in psks):
-            raise _misuse(f"{pattern} takes {wanted} pre-shared keys of {_KEY_BYTES} bytes")
-        self._symmetric = _SymmetricState(f"Noise_{pattern}_25519_AESGCM_SHA256".encode("ascii"))
+        protocol = _protocol(pattern)
+        if [len(psk) for psk in psks] != [_KEY_BYTES] * protocol.psks:
+            raise _misuse(f"{pattern} takes {protocol.psks} pre-shared keys of {_KEY_BYTES} bytes")
+        self._messages = protocol.messages
+        self._symmetric = _SymmetricState(protocol.first_hash)
         self._symmetric.mix_hash(prologue)
         self._initiator = initiator
-        self._static = static
-        self._ephemeral = ephemeral
+        self._ours = {"e": ephemeral, "s": static}
+        self._theirs: dict[str, X25519PublicKey] = {}
         self._psks = psks
         self._psk_position = 0
         self._position = 0
-        self._remote_ephemeral: bytes | None = None
-        self.remote_static: bytes | None = None
         self.turn = Turn.WRITE_TOKENS if initiator else Turn.READ_TOKENS
-        self._before = self._snapshot()
+        self._before: _Snapshot
 
     @property
     def handshake_hash(self) -> bytes:
         """Hash of everything so far, 32 bytes; after the last message it names the session (section 11.2)."""
         return self._symmetric.handshake_hash
+
+    @property
+    def remote_static(self) -> bytes | None:
+        """The other side's static key, 32 bytes, once a message has brought it."""
+        key = self._theirs.get("s")
+        return None if key is None else key.public_bytes_raw()
 
     # --- writing ---
 
@@ -209,12 +245,12 @@ class HandshakeState:
         self._take(Turn.WRITE_TOKENS)
         out = b""
         for token in self._messages[self._position]:
-            if token is _Token.E:
-                public = self._ephemeral.public_key().public_bytes_raw()
+            if token is _E:
+                public = self._ours["e"].public_key().public_bytes_raw()
                 out += public
                 self._mix_ephemeral(public)
-            elif token is _Token.S:
-                out += self._symmetric.encrypt_and_hash(self._static.public_key().public_bytes_raw())
+            elif token is _S:
+                out += self._symmetric.encrypt_and_hash(self._ours["s"].public_key().public_bytes_raw())
             else:
                 self._mix(token)
         self.turn = Turn.WRITE_PAYLOAD
@@ -274,8 +310,7 @@ class HandshakeState:
     def split(self) -> tuple[bytes, bytes]:
         """Return the session's two 32-byte keys: the initiator's for sending, then the responder's."""
         self._take(Turn.SPLIT)
-        initiator_key, responder_key = _hkdf(self._symmetric.chaining_key, b"", 2)
-        return initiator_key, responder_key
+        return _hkdf2(self._symmetric.chaining_key, b"")
 
     # --- inside ---
 
@@ -287,25 +322,24 @@ class HandshakeState:
         self._position += 1
         self.turn = following if self._position < len(self._messages) else Turn.SPLIT
 
-    def _snapshot(
-        self,
-    ) -> tuple[tuple[bytes, bytes, bytes | None, int], bytes | None, bytes | None, int]:
-        return self._symmetric.snapshot(), self._remote_ephemeral, self.remote_static, self._psk_position
+    def _snapshot(self) -> _Snapshot:
+        return self._symmetric.snapshot(), dict(self._theirs), self._psk_position
 
     def _restore(self) -> None:
-        symmetric, self._remote_ephemeral, self.remote_static, self._psk_position = self._before
+        symmetric, self._theirs, self._psk_position = self._before
         self._symmetric.restore(symmetric)
 
     def _read(self, token: _Token, rest: bytes) -> bytes:
         """Process one token of an incoming message; return what follows its field."""
-        if token is _Token.E:
+        if token is _E:
             field, rest = self._cut(rest, _KEY_BYTES)
-            self._remote_ephemeral = field
+            self._theirs["e"] = X25519PublicKey.from_public_bytes(field)
             self._mix_ephemeral(field)
-        elif token is _Token.S:
+        elif token is _S:
             sealed = _KEY_BYTES if self._symmetric.key is None else _KEY_BYTES + _TAG_BYTES
             field, rest = self._cut(rest, sealed)
-            self.remote_static = self._symmetric.decrypt_and_hash(field)
+            public = self._symmetric.decrypt_and_hash(field)
+            self._theirs["s"] = X25519PublicKey.from_public_bytes(public)
         else:
             self._mix(token)
         return rest
@@ -323,17 +357,16 @@ class HandshakeState:
 
     def _mix(self, token: _Token) -> None:
         """Process a token that has no field: a pre-shared key or a Diffie-Hellman operation."""
-        if token is _Token.PSK:
+        if token is _PSK:
             self._symmetric.mix_key_and_hash(self._psks[self._psk_position])
             self._psk_position += 1
             return
-        ours, theirs = token.of_initiator, token.of_responder
-        if not self._initiator:
-            ours, theirs = theirs, ours
-        private = self._ephemeral if ours == "e" else self._static
-        public = (self._remote_ephemeral if theirs == "e" else self.remote_static) or b""
+        if self._initiator:
+            ours, theirs = token.of_initiator, token.of_responder
+        else:
+            ours, theirs = token.of_responder, token.of_initiator
         try:
-            shared = private.exchange(X25519PublicKey.from_public_bytes(public))
+            shared = self._ours[ours].exchange(self._theirs[theirs])
         except ValueError:  # the result is all zero
             raise _broken("a public key of small order") from None
         self._symmetric.mix_key(shared)

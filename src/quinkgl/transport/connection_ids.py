@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from quinkgl.transport.ranges import RangeSet
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
@@ -22,8 +22,7 @@ _UNTOLD_PER_STOCK = 4
 """A peer that gives ids faster than it takes news of retired ones makes us keep more and more news."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionId:
+class ConnectionId(NamedTuple):
     """One id with its number and the token of the stateless reset that belongs to it.
 
     The token is empty only where the peer gave none.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from quinkgl.crypto.psk import Mode
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.control import Channel
 
 
-@dataclass(frozen=True, slots=True)
-class Transmit:
+class Transmit(NamedTuple):
     """A datagram to send.
 
     With ``segment_size`` it is a run of datagrams of that size (the last may be shorter).

@@ -11,11 +11,12 @@ one.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from quinkgl.crypto.identity import Identity, check_peer_id_untrusted, verify_untrusted
+from quinkgl.crypto.identity import Identity, verify_untrusted
 from quinkgl.crypto.keys import KeySource
 from quinkgl.crypto.noise import HandshakeState
 from quinkgl.crypto.packet_keys import PacketKeys
@@ -37,8 +38,7 @@ _INITIATOR_ROLE = b"\x00"
 _RESPONDER_ROLE = b"\x01"
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """What a finished handshake leaves: keys for both directions and who is at the other end."""
 
     send_keys: PacketKeys
@@ -78,7 +78,7 @@ class LocalParty:
         """Return what the peer is told in a handshake that names one of our connection ids."""
         if not self.reset_key:
             return self.parameters
-        return replace(self.parameters, reset_token=reset_token(self.reset_key, connection_id))
+        return self.parameters.with_reset_token(reset_token(self.reset_key, connection_id))
 
     def __post_init__(self) -> None:
         """Compute the public key, once for all handshakes."""
@@ -97,10 +97,9 @@ class Initiator:
     def __init__(self, party: LocalParty, source: KeySource, version: int, versions: tuple[int, ...]) -> None:
         self._party = party
         self.version = version
-        ephemeral = source.x25519()
-        self.ephemeral_public = ephemeral.public_key().public_bytes_raw()
-        self._state = _noise(party, ephemeral, prologue(party.keys, version, versions), initiator=True)
+        self._state = _noise(party, source.x25519(), prologue(party.keys, version, versions), initiator=True)
         self.message1 = self._state.write_tokens() + self._state.write_payload(b"")
+        self.ephemeral_public = self.message1[:EPHEMERAL_BYTES]
 
     def finish_untrusted(
         self,
@@ -234,7 +233,6 @@ def _read_payload_untrusted(state: HandshakeState, message: bytes, role: bytes) 
     rest = state.read_tokens_untrusted(message)
     signed = role + state.handshake_hash + (state.remote_static or b"")
     payload = decode_handshake_payload_untrusted(state.read_payload_untrusted(rest))
-    check_peer_id_untrusted(payload.peer_id)
     verify_untrusted(payload.peer_id, "handshake", signed, payload.signature)
     return payload
 

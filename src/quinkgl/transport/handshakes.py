@@ -10,8 +10,7 @@ from it.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from quinkgl.crypto.cookie import CookieSecret, open_cookie_untrusted, seal_cookie
 from quinkgl.crypto.keys import KeySource
@@ -51,8 +50,7 @@ if TYPE_CHECKING:
     import random
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """A handshake that ended well; ``finish`` is the initiator's last datagram, still to be sent."""
 
     session: Session

@@ -13,6 +13,8 @@ from enum import Enum
 
 from quinkgl.wire.limits import CONSTANTS
 
+_LARGEST_PROBE_BYTES = max(CONSTANTS.mtu_probes_bytes)
+
 
 class MtuState(Enum):
     """What the search is doing (RFC 8899 section 5.2)."""
@@ -43,7 +45,7 @@ class PathMtu:
 
     def __init__(self, *, start: int, cap: int, discovery: bool) -> None:
         """Begin at ``start``, which is taken for granted; never send more than ``cap``."""
-        cap = min(cap, max(start, *CONSTANTS.mtu_probes_bytes))
+        cap = min(cap, max(start, _LARGEST_PROBE_BYTES))
         self._start = min(start, cap)
         self._cap = cap
         self.datagram_bytes = self._start

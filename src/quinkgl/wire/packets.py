@@ -12,7 +12,6 @@ packets form an array of fixed-size records that can be built and read at once.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -85,11 +84,7 @@ class LongType(IntEnum):
     VERSION_NEGOTIATION = 4
 
 
-def packet_form(data: bytes | memoryview) -> PacketForm:
-    """Tell what a datagram is from its first byte; an empty datagram is foreign [V-002, P-002]."""
-    if not data:
-        return PacketForm.FOREIGN
-    first = data[0]
+def _form_of(first: int) -> PacketForm:
     form = first & _FORM_MASK
     if form == _LONG:
         return PacketForm.LONG
@@ -98,8 +93,19 @@ def packet_form(data: bytes | memoryview) -> PacketForm:
     return PacketForm.FOREIGN
 
 
-@dataclass(frozen=True, slots=True)
-class LongPacket:
+_FORMS = tuple(map(_form_of, range(256)))
+
+
+def packet_form(data: bytes | memoryview) -> PacketForm:
+    """Tell what a datagram is from its first byte; an empty datagram is foreign [V-002, P-002]."""
+    return _FORMS[data[0]] if data else PacketForm.FOREIGN
+
+
+_ANSWERS = {kind.value: kind for kind in (LongType.RESP, LongType.FIN)}
+"""The long packets that are a handshake message and nothing else, by the lower half of their first byte."""
+
+
+class LongPacket(NamedTuple):
     """A handshake packet (spec 6.2).
 
     ``mac1``, ``mac2`` and ``versions`` belong to INIT alone and are empty elsewhere. ``authenticated`` is
@@ -203,11 +209,12 @@ def decode_long_untrusted(data: bytes | memoryview, versions: tuple[int, ...] = 
     kind = first & _TYPE_MASK
     if kind == LongType.INIT:
         return _decode_init_untrusted(data, version, destination_id, source_id)
-    if kind in {LongType.RESP, LongType.FIN}:
+    answer = _ANSWERS.get(kind)
+    if answer is not None:
         noise, end = _read_noise_untrusted(data, LONG_HEADER_BYTES)
         if end != len(data):
             raise _malformed("bytes after the handshake message")
-        return LongPacket(LongType(kind), version, destination_id, source_id, noise)
+        return LongPacket(answer, version, destination_id, source_id, noise)
     if kind == LongType.COOKIE:
         noise = bytes(data[LONG_HEADER_BYTES:])
         if len(noise) != COOKIE_NONCE_BYTES + SEALED_COOKIE_BYTES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from quinkgl.wire.addresses import Address, decode_address_untrusted, encode_address
 from quinkgl.wire.cbor import bstr, encode, uint
@@ -54,6 +55,9 @@ class PostQuantum(IntEnum):
     REQUIRED = 2
 
 
+_PQ_VALUES = tuple(map(int, PostQuantum))
+
+
 @dataclass(frozen=True, slots=True)
 class TransportParameters:
     """What each side tells the other about itself; the other side must respect it.
@@ -75,9 +79,18 @@ class TransportParameters:
         if fault is not None:
             raise LocalProtocolError(ErrorCode.E_USAGE, fault, section="5.5")
 
+    def with_reset_token(self, token: bytes) -> TransportParameters:
+        """Return the same parameters with the token of one connection id."""
+        return TransportParameters(
+            idle_timeout_s=self.idle_timeout_s,
+            max_datagram_bytes=self.max_datagram_bytes,
+            max_ack_delay_s=self.max_ack_delay_s,
+            pq=self.pq,
+            reset_token=token,
+        )
 
-@dataclass(frozen=True, slots=True)
-class HandshakePayload:
+
+class HandshakePayload(NamedTuple):
     """Who the sender is, signed, with its transport parameters.
 
     ``signature`` covers the handshake hash, ``connection_id`` is the one that packets to it must bear,
@@ -161,8 +174,8 @@ def _fault(parameters: TransportParameters) -> str | None:
         return f"datagrams of at most {parameters.max_datagram_bytes} bytes"
     if not 0 <= parameters.max_ack_delay_s <= _MAX_ACK_DELAY_S:
         return f"an acknowledgement delay of {parameters.max_ack_delay_s} s"
-    if not PostQuantum.NO <= parameters.pq <= PostQuantum.REQUIRED:
+    if parameters.pq not in _PQ_VALUES:
         return f"{parameters.pq} for the post-quantum exchange"
-    if len(parameters.reset_token) not in {0, _TOKEN_BYTES}:
+    if parameters.reset_token and len(parameters.reset_token) != _TOKEN_BYTES:
         return f"a reset token of {len(parameters.reset_token)} bytes"
     return None
