@@ -87,6 +87,7 @@ class Peer:
             self.opening.failed = ""
         if not self.session:
             return datagrams
+        self.session.now = now
         if not heard and self.opening.fin and now >= self.opening.began + 2 * LIMITS["half_open_lifetime_s"]:
             self.session.close("E_HS_TIMEOUT", told=False)
         self.clocks()

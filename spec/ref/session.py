@@ -60,7 +60,8 @@ class Session:
         self.number, self.skip_at, self.phase_began = 0, 128, 0
         self.skipped: list[int] = []
         self.sent: dict[int, Sent] = {}
-        self.largest, self.probes, self.probing = -1, 0, 0
+        self.largest, self.probes = -1, 0
+        self.probe_with: list[Sent] = []
         self.seen, self.unacknowledged, self.ack_at, self.arrived_at = set[int](), 0, 0.0, 0.0
         self.heard, self.last_heard, self.last_eliciting = False, now, now
         self.frames: list[fr.Frame] = []
@@ -381,10 +382,10 @@ class Session:
             self.offer_secret(pk.X25519)
         self.find_lost()
         if self.now >= self.probe_at():
-            self.probes, self.probing = self.probes + 1, 2
-            self.carry_again(self.sent[min(self.sent)])
-        due = self.probing or self.now >= self.last_eliciting + self.keepalive_s
-        if due and not self.frames:
+            self.probes += 1
+            self.probe_with = [self.sent[number] for number in sorted(self.sent)[:2]]
+            self.probe_with += [Sent(self.now)] * (2 - len(self.probe_with))
+        elif self.now >= self.last_eliciting + self.keepalive_s and not self.frames:
             self.frames.append({"type": "PING"})
 
     def find_lost(self) -> None:
@@ -409,8 +410,10 @@ class Session:
         """One more datagram, or None; ACKs, path answers and probes pass the window."""
         if self.path_answers:
             return self.seal([self.path_answers.pop(0)])
+        if self.probe_with:
+            return self.probe(self.probe_with.pop(0))
         frames = self.ack() if self.unacknowledged and self.now >= self.ack_at else []
-        if len(self.sent) >= WINDOW and not self.probing:
+        if len(self.sent) >= WINDOW:
             return self.seal(frames) if frames else None
         while self.frames and len(fr.encode_frames([*frames, self.frames[0]])) < DATAGRAM - 200:
             frames.append(self.frames.pop(0))
@@ -427,6 +430,13 @@ class Session:
             return None
         chunk = self.lost_chunks.pop(0) if self.lost_chunks else self.next_chunk()
         return self.seal_chunk(chunk) if chunk else None
+
+    def probe(self, packet: Sent) -> bytes:
+        """A probe with what a packet in flight carried, as far as that is still of use, or PING (R-041)."""
+        if packet.chunk:
+            return self.seal_chunk(packet.chunk)
+        frames = [frame for frame in packet.frames if frame["type"] in AGAIN] or [{"type": "PING"}]
+        return self.seal(frames, Sent(self.now, frames))
 
     def ack(self) -> list[fr.Frame]:
         """An ACK of what came, where something waits for one (7.3)."""
@@ -497,4 +507,3 @@ class Session:
         """Remember a packet that asks for an ACK (R-001)."""
         if sent:
             self.sent[number], self.last_eliciting = sent, self.now
-            self.probing = max(0, self.probing - 1)

@@ -52,6 +52,7 @@ def ref_peer(
     expected: bytes | None = None,
     under_load: bool = False,
     served: tuple[bytes, bytes | None] = (b"", None),
+    draw: Callable[[int], bytes] = os.urandom,
     **terms: Any,
 ) -> Peer:
     """A peer of the second implementation, a member of the swarm unless other keys are given."""
@@ -63,8 +64,8 @@ def ref_peer(
         "max_ack_delay_ms": 25,
         "post_quantum": post_quantum,
     }
-    me = Me(os.urandom(32), os.urandom(32), keys, parameters, expected=expected, under_load=under_load)
-    return Peer(me, os.urandom, hello_of(text) | terms, *served)
+    me = Me(draw(32), draw(32), keys, parameters, expected=expected, under_load=under_load)
+    return Peer(me, draw, hello_of(text) | terms, *served)
 
 
 def swarm(manifest: SwarmManifest = MANIFEST, **endpoint: Any) -> Swarm:
