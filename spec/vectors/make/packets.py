@@ -11,6 +11,8 @@ from ref.phases import Receiving
 from ref.primitives import sha256, x25519_public
 
 from .family import BOOL, HEX, NUM, Family, Json, array, either, pair, record
+from .kem import CIPHERTEXT
+from .kem import SECRET as SHARED
 from .raw import flip, pattern
 
 NULL: Json = {"type": "null"}
@@ -530,6 +532,19 @@ mixes.valid(
     private=D_Z,
     reply=b"\x5a" * 1088,
 )
+mixes.valid(
+    "conclude-ml-kem-encapsulated",
+    "conclude",
+    "K-035",
+    "a ciphertext that was made for this key",
+    (),
+    {"private[32:64]": "z is for implicit rejection alone"},
+    method=1,
+    private=D_Z,
+    reply=CIPHERTEXT,
+)
+if mixes.tests[-1]["out"]["secret"] != SHARED.hex():
+    raise AssertionError("the secret is not that of whoever encapsulated it")
 mixes.valid("encapsulation-key", "encapsulation-key", "K-032", value=KEM_KEY)
 for _slug, _why, _op, _fields in (
     ("answer-31", "a public key of 31 bytes", "answer", {"private": THEIRS, "offer": bytes(31)}),
