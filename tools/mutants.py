@@ -49,8 +49,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--budget", type=float, default=BUDGET_S, help="seconds of tests a fault (all)")
     parser.add_argument("--map", type=Path, help="a coverage map, whatever tree it is of")
     parser.add_argument("--again", action="store_true", help="judge survivors of earlier runs again (all)")
+    parser.add_argument("--first", action="append", default=[], help="tests to try before all others (all)")
     parser.add_argument("--tests", action="store_true", help="try only the tests on record or named (all)")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     verb, words = (options.words or [""])[0], options.words
     if verb == "draw":
         import mutants_draw
@@ -147,7 +148,7 @@ def judge_all(chosen: Sequence[Fault], options: argparse.Namespace) -> int:
     known = faults.killers()
     table = []
     for fault in todo:
-        first = (known[fault.key],) if fault.key in known else fault.tests
+        first = [*options.first, *((known[fault.key],) if fault.key in known else fault.tests)]
         groups = _as_groups(first)
         if coverage is not None:
             groups += [group for group in coverage.groups(fault) if (ROOT / group.file).exists()]

@@ -27,6 +27,8 @@ REAL_TIME = ("tests/trio_driver", "tests/asyncio_driver", "tests/examples", "tes
 """Tests with sockets and clocks. They come last, because on a busy machine they are slow."""
 SLOW_S = 4.0
 """A test that takes longer waits until every quicker one has run."""
+MIRROR_SLOW_S = 30.0
+"""The same in the file that mirrors the module, whose tests are the likeliest to notice."""
 _OPTIONS = f"""[run]
 branch = false
 parallel = true
@@ -149,7 +151,7 @@ class CoverageMap:
                 rank = 0
             else:
                 rank = 1 if file.startswith(f"tests/{fault.part}/") else 2
-            late = 0 if self.seconds[test] <= SLOW_S else 5
+            late = 5 if self.seconds[test] > (MIRROR_SLOW_S if rank == 0 else SLOW_S) else 0
             batches[min(9, rank + late), file].append(test)
         groups = [
             (rank, Group(file, tuple(sorted(tests, key=self._order)), sum(map(self.seconds.get, tests))))  # type: ignore[arg-type]

@@ -255,6 +255,15 @@ def test_a_neighbour_is_no_candidate():
     assert not machine.peer_disconnected(D, now=0.0)
 
 
+def test_what_was_to_be_told_goes_with_the_session():
+    machine = membership()
+    machine.drain()
+    assert machine.peer_connected(A, None, now=0.0)  # our record is ready for it
+    assert machine.deadline_reason == "output"
+    assert machine.peer_disconnected(A, now=0.0)
+    assert machine.next_message(0.0) is None
+
+
 @pytest.mark.req("M-043")
 def test_a_peer_out_of_reach_leaves_the_view_until_it_is_told_again():
     machine = connected(0, 2)

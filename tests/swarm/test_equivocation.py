@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quinkgl.swarm import PeerConvicted, PeerDisconnected
+from quinkgl.swarm import PeerConnected, PeerConvicted, PeerDisconnected
 from quinkgl.testing.swarms import SwarmNetwork
 from quinkgl.wire.errors import ErrorCode
 
@@ -37,8 +37,12 @@ def test_a_proof_reaches_all_and_nobody_keeps_a_session_with_the_convict():
     assert net.network.run(
         lambda: all(convicted(net.members[index]) == [liar] for index in (0, 1, 2)), limit_s=120
     )
-    net.network.run(limit_s=20.0)
+    heard = [len(net.members[index].events) for index in (0, 1, 2)]
+    net.network.run(limit_s=60.0)  # some intervals in which a peer of the view is suggested
     for index in (0, 1, 2):
+        later = net.members[index].events[heard[index] :]
+        meetings = [event for event in later if isinstance(event, PeerConnected) and event.peer == liar]
+        assert all(meeting.incoming for meeting in meetings)  # nobody calls it
         assert liar not in [view.peer for view in net.members[index].machine.peers()]
     assert any(
         isinstance(event, PeerDisconnected) and event.code == ErrorCode.E_EQUIVOCATION

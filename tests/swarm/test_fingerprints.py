@@ -58,6 +58,14 @@ def test_a_peer_that_is_gone_answers_no_more():
     assert answers(shower) == []
 
 
+def test_a_peer_that_is_gone_is_not_asked():
+    swarms, asker, _, peer = pair()
+    asker.machine.disconnect(peer, now=swarms.network.now)
+    assert not asker.machine.request_fingerprint(peer, now=swarms.network.now)
+    swarms.network.run(limit_s=LIMITS.fingerprint_timeout_s + 1.0)
+    assert answers(asker) == []
+
+
 @pytest.mark.req("N-022")
 def test_a_request_without_an_answer_ends_in_time():
     swarms, asker, _, peer = pair()

@@ -184,6 +184,19 @@ def test_fetches_are_bounded_in_number_and_rate():
 
 
 @pytest.mark.req("H-036")
+def test_fetchers_that_stay_keep_their_places():
+    swarms = SwarmNetwork()
+    member = swarms.add()
+    for number in range(LIMITS.manifest_fetches):
+        Stranger(swarms, address=("10.9.9.1", 5000 + number), number=number + 1)
+    swarms.network.run(limit_s=1.5 * LIMITS.manifest_fetch_interval_s)  # the rate would allow another
+    late = fetcher(swarms, 0, seed=99)
+    run(swarms, late)
+    assert late.events[-1].code is ErrorCode.E_BUSY
+    assert member.machine.stats.dropped["fetch_refused"] == 1
+
+
+@pytest.mark.req("H-036")
 def test_fetches_one_after_the_other_have_a_rate_too():
     swarms = SwarmNetwork()
     member = swarms.add()
@@ -200,17 +213,17 @@ def test_fetches_one_after_the_other_have_a_rate_too():
 class Stranger:
     """An endpoint with fetch keys, used for something else than fetching."""
 
-    def __init__(self, swarms, member=0):
+    def __init__(self, swarms, member=0, address=JOINER, number=9):
         self.swarms = swarms
         self.peer = SwarmNetwork.identity(member).peer_id
         endpoint = Endpoint(
-            identity=Identity.from_seed(b"\x09" * 32),
+            identity=Identity.from_seed(bytes([number]) * 32),
             keys=derive_fetch_keys(SWARM_ID),
-            rng=random.Random(9),
+            rng=random.Random(number),
             insecure_deterministic_keys=True,
             now=swarms.network.now,
         )
-        self.node = swarms.network.add(JOINER, endpoint)
+        self.node = swarms.network.add(address, endpoint)
         endpoint.connect(swarms.address(member), now=swarms.network.now)
         swarms.network.run(lambda: bool(events(self.node, ConnectionEstablished)), limit_s=10)
 

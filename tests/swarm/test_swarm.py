@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,7 @@ from quinkgl.swarm import (
     ConnectFailed,
     PeerConnected,
     PeerDisconnected,
+    PeerRefused,
     SwarmClosed,
     SwarmConfig,
     UpdateDelivered,
@@ -26,20 +28,28 @@ from quinkgl.swarm import (
 )
 from quinkgl.testing.contract import Checked, assert_refuses_reentry
 from quinkgl.testing.network import Link, Node
-from quinkgl.testing.swarms import SwarmNetwork, small_manifest, updates_of
+from quinkgl.testing.swarms import UNIX_START, SwarmNetwork, small_manifest, updates_of
 from quinkgl.transport import (
     ConnectionConfig,
     ConnectionEstablished,
     ConnectionLost,
     Endpoint,
     EndpointConfig,
+    MessageReceived,
     TransferFailed,
 )
 from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
 from quinkgl.wire.limits import LIMITS
 from quinkgl.wire.merkle import leaf_hash
-from quinkgl.wire.messages.manifest import Agree, Hello, Refuse, Terms, encode_manifest_message
+from quinkgl.wire.messages.manifest import (
+    Agree,
+    Hello,
+    Refuse,
+    Terms,
+    decode_manifest_message_untrusted,
+    encode_manifest_message,
+)
 from quinkgl.wire.messages.membership import decode_record_untrusted
 from quinkgl.wire.messages.session import TransportParameters
 from quinkgl.wire.packets import PacketForm, packet_form
@@ -138,6 +148,65 @@ def test_a_discovered_peer_that_no_address_leads_to_is_given_up():
     assert {("10.0.5.5", 9), ("10.0.5.6", 9)} <= set(net.members[2].sent_to)
     assert net.members[2].machine.stats.dropped["discovered_peer_unreachable"] >= 1
     assert not events_of(net, 2, ConnectFailed)
+
+
+def test_a_discovered_peer_is_given_up_after_three_rounds_of_calls():
+    net = SwarmNetwork(seed=4)
+    for _ in range(3):
+        net.add(config=QUICK)
+    nowhere, dropped = ("10.0.5.5", 9), "discovered_peer_unreachable"
+    net.members[1].machine.set_addresses((nowhere,), now=0.0)
+    net.connect(1, 0)
+    net.network.run(limit_s=12)  # a record is issued anew once in a shuffle interval
+    net.network.set_link(net.address(1), net.address(2), Link(loss=1.0))
+    net.connect(2, 0)
+    caller = net.members[2]
+    assert net.network.run(lambda: dropped in caller.machine.stats.dropped, limit_s=120)
+    inits = caller.sent_to[nowhere] // LIMITS.init_min_datagram_bytes
+    assert inits == 3 * QUICK.endpoint.handshake_tries
+
+
+@pytest.mark.parametrize(("wanted", "met"), [(1, 1), (2, 2)])
+def test_discovered_peers_are_called_while_there_are_too_few(wanted, met):
+    net = SwarmNetwork(seed=4)
+    for _ in range(3):
+        net.add(config=replace(QUICK, target_peers=wanted))
+    net.connect(1, 0)
+    net.connect(2, 0)
+    net.network.run(limit_s=60)
+    assert [len(node.machine.peers()) for node in net.members] == [2, met, met]
+
+
+def test_who_never_says_its_terms_is_disconnected_in_time():
+    net = SwarmNetwork(seed=9)
+    member = net.add()
+    raw = add_raw_endpoint(net)
+    raw.machine.connect(net.address(0), now=0.0)
+    peer = net.identity(0).peer_id
+    assert net.network.run(lambda: peer in raw.machine.peers(), limit_s=10)
+    met = net.network.now
+    assert net.network.run(lambda: bool(events_of(net, 0, PeerRefused)), limit_s=60)
+    assert net.network.now - met == pytest.approx(LIMITS.manifest_handshake_timeout_s, abs=1.0)
+    assert events_of(net, 0, PeerRefused)[0].code is ErrorCode.E_MAN_TIMEOUT
+    assert net.network.run(lambda: peer not in raw.machine.peers(), limit_s=10)
+    assert not member.machine.peers()
+
+
+def test_a_member_tells_the_terms_of_its_manifest_and_its_model():
+    net = SwarmNetwork(seed=9)
+    net.add()
+    raw = add_raw_endpoint(net)
+    raw.machine.connect(net.address(0), now=0.0)
+
+    def told():
+        return [event for event in raw.events if isinstance(event, MessageReceived)]
+
+    assert net.network.run(lambda: bool(told()), limit_s=10)
+    hello = decode_manifest_message_untrusted(told()[0].data)
+    assert (hello.terms.input_shape, hello.terms.output_shape) == ((64,), (10,))
+    assert (hello.terms.aggregation, hello.terms.topology) == ("FedAvg", "Random")
+    assert told()[0].channel is Channel.MANIFEST
+    assert not hello.initiator
 
 
 def test_a_discovered_peer_whose_session_ended_is_called_again():
@@ -402,6 +471,19 @@ def test_an_update_that_broke_off_goes_on_when_the_peer_comes_back(publish_again
         assert events_of(net, 1, UpdateDelivered) == [UpdateDelivered(peer, root)]
 
 
+def test_a_body_is_let_go_when_every_target_has_it():
+    net = pair(seed=18)
+    body = bytearray(20_000)
+    net.publish(0, body, round=1)
+    with pytest.raises(BufferError):
+        body.append(0)  # it is lent out
+    assert net.network.run(lambda: bool(events_of(net, 0, UpdateDelivered)), limit_s=20)
+    net.publish(0, b"another", round=2)
+    assert net.network.run(lambda: len(events_of(net, 0, UpdateDelivered)) == 2, limit_s=20)
+    net.members[0].events.clear()
+    body.append(0)
+
+
 def test_an_update_for_a_stranger_is_reported_as_not_delivered():
     net = pair(seed=13)
     root = net.publish(1, b"x" * 10, round=1, targets=[50])
@@ -479,6 +561,18 @@ def test_a_member_whose_last_peer_is_gone_dials_the_given_address_again():
     assert net.network.run(lambda: bool(net.members[1].machine.peers()), limit_s=20)
 
 
+def test_the_time_to_call_again_is_kept_whatever_else_is_due():
+    net = pair(seed=22, config=QUICK)
+    member, gone = net.members[1], net.address(0)
+    net.network.remove(gone)
+    assert net.network.run(lambda: not member.machine.peers(), limit_s=20)
+    before = member.sent_to[gone]
+    net.network.run(limit_s=QUICK.redial_s - 0.1)
+    assert member.sent_to[gone] == before
+    net.network.run(limit_s=0.2)
+    assert member.sent_to[gone] > before
+
+
 def test_closing_tells_the_others_and_leaves_no_timer_behind():
     net = SwarmNetwork(seed=23)
     net.mesh(3)
@@ -510,6 +604,15 @@ def test_closing_under_total_loss_ends_all_the_same():
 
 
 @pytest.mark.req("W-030")
+def test_a_clock_that_was_set_makes_a_new_record():
+    net = pair(seed=24, config=QUICK)
+    machine = net.members[0].machine
+    ahead = UNIX_START + 1_000_000.0
+    machine.set_unix_time(ahead + net.network.now, now=net.network.now)
+    net.network.run(limit_s=1.5 * LIMITS.shuffle_interval_s)  # a record is issued once in an interval
+    assert ahead * 1000 <= machine.state()["membership"]["seq"] < (ahead + 60) * 1000
+
+
 def test_time_that_goes_backwards_is_held_and_counted():
     net = pair(seed=30)
     net.members[0].machine.step_back(3600.0)

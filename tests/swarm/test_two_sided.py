@@ -14,7 +14,7 @@ from quinkgl.swarm import (
     SwarmConfig,
 )
 from quinkgl.testing.network import Link
-from quinkgl.testing.swarms import SwarmNetwork
+from quinkgl.testing.swarms import SwarmNetwork, updates_of
 from quinkgl.transport import ConnectionConfig, EndpointConfig
 from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
@@ -198,6 +198,29 @@ def test_what_is_on_the_way_for_an_aborted_exchange_is_cancelled():
     # The next one is as good as the first.
     assert mixers[0].offer(1) is not None
     assert run(net, mixers, lambda: all(mixer.applied for mixer in mixers))
+
+
+def test_an_object_is_let_go_when_its_exchange_is_given_up():
+    net, mixers = pair(16)
+    body, peer = bytearray(1000), net.identity(1).peer_id
+    name = mixers[0].swarm.offer_exchange(peer, body, weight=HALF, now=net.network.now)
+    with pytest.raises(BufferError):
+        body.append(0)  # it is lent out
+    assert mixers[0].swarm.abort_exchange(peer, name, now=net.network.now)
+    net.network.settle_all()
+    body.append(0)
+
+
+def test_what_was_on_the_way_when_a_session_ended_is_not_taken_for_an_update():
+    net, mixers = pair(18, Link(delay_s=0.01, rate=20_000))
+    mixers[0].offer(1, lateness=1)
+    run(net, mixers, lambda: mixers[1].node.machine.stats.bytes_received > 10_000, limit_s=5.0)
+    assert mixers[1].swarm.has_open_transfers()
+    mixers[1].swarm.disconnect(net.identity(0).peer_id, now=net.network.now)
+    assert net.network.run(lambda: not any(mixer.swarm.peers() for mixer in mixers), limit_s=10)
+    assert net.network.run(lambda: all(mixer.swarm.peers() for mixer in mixers), limit_s=10)
+    net.publish(0, bytes(5000), round=1)
+    assert net.network.run(lambda: bool(updates_of(mixers[1].node)), limit_s=10)
 
 
 @pytest.mark.req("B-015", "B-040")
