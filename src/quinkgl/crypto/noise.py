@@ -16,24 +16,24 @@ The session uses ``Noise_XXpsk0+psk3_25519_AESGCM_SHA256``. Any other placement 
 
 from __future__ import annotations
 
-import hashlib
 from enum import Enum
 from functools import cache
+from hashlib import sha256
 from struct import Struct
 from typing import NamedTuple, TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.limits import CONSTANTS
 
-_SHA256 = SHA256()
 _KEY_BYTES = CONSTANTS.key_bytes
 _TAG_BYTES = CONSTANTS.tag_bytes
+_BLOCK_BYTES = 64  # of SHA-256
+_INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 _MAX_MESSAGE_BYTES = 65535  # section 3
 
 _pack_nonce = Struct(">4xQ").pack  # section 12.4
@@ -77,9 +77,7 @@ def _protocol(pattern: str) -> _Protocol:
     return _Protocol(
         messages=messages,
         psks=sum(tokens.count(_PSK) for tokens in messages),
-        first_hash=name.ljust(_KEY_BYTES, b"\x00")
-        if len(name) <= _KEY_BYTES
-        else hashlib.sha256(name).digest(),
+        first_hash=name.ljust(_KEY_BYTES, b"\x00") if len(name) <= _KEY_BYTES else sha256(name).digest(),
     )
 
 
@@ -97,16 +95,38 @@ def _messages(pattern: str) -> tuple[tuple[_Token, ...], ...]:
     return tuple(map(tuple, messages))
 
 
+def _pads(key: bytes) -> tuple[bytes, bytes]:
+    """Return what the inner and the outer hash of HMAC-SHA-256 begin with (RFC 2104 section 2).
+
+    A table of 256 bytes is four cache lines, and each key of 32 random bytes touches all of them, so that
+    which were touched tells nothing about the key.
+    """
+    block = key.ljust(_BLOCK_BYTES, b"\x00")
+    return block.translate(_INNER_PAD), block.translate(_OUTER_PAD)
+
+
+def _prk(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes]:
+    """Return the pads of the key that HKDF-Extract gives (RFC 5869 section 2.2)."""
+    inner, outer = _pads(chaining_key)
+    return _pads(sha256(outer + sha256(inner + material).digest()).digest())
+
+
 def _hkdf2(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes]:
-    """HKDF of section 4.3, which is that of RFC 5869 without info: two 32-byte outputs."""
-    made = HKDF(_SHA256, 64, salt=chaining_key, info=None).derive(material)
-    return made[:32], made[32:]
+    """HKDF of section 4.3, which is that of RFC 5869 without info: two 32-byte outputs.
+
+    Written out, since most of what a library's HMAC of so few bytes costs is its set-up.
+    """
+    inner, outer = _prk(chaining_key, material)
+    first = sha256(outer + sha256(inner + b"\x01").digest()).digest()
+    return first, sha256(outer + sha256(inner + first + b"\x02").digest()).digest()
 
 
 def _hkdf3(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes, bytes]:
     """Return three outputs, as :func:`_hkdf2` does two."""
-    made = HKDF(_SHA256, 96, salt=chaining_key, info=None).derive(material)
-    return made[:32], made[32:64], made[64:]
+    inner, outer = _prk(chaining_key, material)
+    first = sha256(outer + sha256(inner + b"\x01").digest()).digest()
+    second = sha256(outer + sha256(inner + first + b"\x02").digest()).digest()
+    return first, second, sha256(outer + sha256(inner + second + b"\x03").digest()).digest()
 
 
 def _misuse(message: str) -> LocalProtocolError:
@@ -135,7 +155,7 @@ class _SymmetricState:
         self.handshake_hash, self.chaining_key, self.key, self.counter = snapshot
 
     def mix_hash(self, data: bytes) -> None:
-        self.handshake_hash = hashlib.sha256(self.handshake_hash + data).digest()
+        self.handshake_hash = sha256(self.handshake_hash + data).digest()
 
     def mix_key(self, material: bytes) -> None:
         self.chaining_key, self.key = _hkdf2(self.chaining_key, material)
