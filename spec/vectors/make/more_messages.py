@@ -172,10 +172,8 @@ kinds(
 session.valid("offer-ml-kem", "decode", "K-031", bytes=item({0: 1, 1: 1, 2: pattern(1184)}))
 session.valid("reply-ml-kem", "decode", "K-031", bytes=item({0: 2, 1: 1, 2: pattern(1088)}))
 for _slug, _why, _value in (
-    ("offer-method-0", "method 0", {0: 1, 1: 0, 2: ROOT}),
     ("offer-method-3", "a method that is not assigned", {0: 1, 1: 3, 2: ROOT}),
     ("reply-method-255", "a method that is not assigned", {0: 2, 1: 255, 2: ROOT}),
-    ("offer-method-256", "a method of 9 bits", {0: 1, 1: 256, 2: ROOT}),
 ):
     session.invalid(_slug, "decode", "E_FRAME_CONTEXT", "K-031", _why, ["Method"], bytes=item(_value))
 strangers(session, "K-030", 3)

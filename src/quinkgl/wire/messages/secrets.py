@@ -16,8 +16,6 @@ from quinkgl.wire.messages.schema import KIND, Schema, kind_untrusted
 _OFFER, _REPLY = 1, 2
 _METHOD, _VALUE = 1, 2
 _WHERE = "secret exchange message"
-_METHODS = range(1, 3)
-"""ML-KEM-768 and X25519."""
 _MAX_VALUE_BYTES = 1184
 _MAX_MESSAGE_BYTES = 1280
 
@@ -26,7 +24,7 @@ def _schema(where: str, kind: int) -> Schema:
     return Schema(
         where,
         _MAX_MESSAGE_BYTES,
-        required={KIND: uint(kind, kind), _METHOD: uint(), _VALUE: bstr(1, _MAX_VALUE_BYTES)},
+        required={KIND: uint(kind, kind), _METHOD: uint(0xFF, 1), _VALUE: bstr(1, _MAX_VALUE_BYTES)},
     )
 
 
@@ -65,7 +63,7 @@ def decode_exchange_message_untrusted(data: Buffer) -> ExchangeMessage:
     """Read a message.
 
     Raises RemoteProtocolError E_SCHEMA for an unknown kind: each message must be understood, since keys
-    depend on it; E_FRAME_CONTEXT for an unknown method. CBOR's own codes for the rest.
+    depend on it. CBOR's own codes for the rest.
     """
     value = decode_untrusted(data, max_bytes=_MAX_MESSAGE_BYTES, where=_WHERE)
     kind = kind_untrusted(value, where=_WHERE)
@@ -73,10 +71,6 @@ def decode_exchange_message_untrusted(data: Buffer) -> ExchangeMessage:
     if schema is None:
         raise RemoteProtocolError(ErrorCode.E_SCHEMA, f"{_WHERE}: unknown kind {kind}", section="K-030")
     fields = schema.read_untrusted(value)
-    if fields[_METHOD] not in _METHODS:
-        raise RemoteProtocolError(
-            ErrorCode.E_FRAME_CONTEXT, f"{_WHERE}: unknown method {fields[_METHOD]}", section="K-031"
-        )
     if kind == _OFFER:
         return ExchangeOffer(fields[_METHOD], fields[_VALUE])
     return ExchangeReply(fields[_METHOD], fields[_VALUE])
