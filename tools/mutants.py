@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         mutants_draw.write(*mutants_draw.draw())
         return 0
     if verb == "record":
-        return report.record(results(tree_name(ROOT)))
+        return report.record(results())
     if verb == "all":
         return judge_all(choose(words[1:]), options)
     chosen = choose(words) if words else [*faults.planted(), *some_drawn()]
@@ -119,11 +119,11 @@ def tree_name(root: Path) -> str:
     return maps.tree_hash(root, maps.tree_files(root))
 
 
-def results(tree: str) -> dict[str, Outcome]:
-    """Return what is known of the faults in a tree, by their key: the last result of each."""
+def results(tree: str | None = None) -> dict[str, Outcome]:
+    """Return what is known of the faults in a tree, or in any, by their key: the last result of each."""
     path = BUILD / "results.jsonl"
     rows = [json.loads(row) for row in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    return {row["key"]: runner.outcome_from(row) for row in rows if row["tree"] == tree}
+    return {row["key"]: runner.outcome_from(row) for row in rows if tree in {None, row["tree"]}}
 
 
 def judge_all(chosen: Sequence[Fault], options: argparse.Namespace) -> int:

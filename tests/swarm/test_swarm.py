@@ -484,6 +484,18 @@ def test_a_body_is_let_go_when_every_target_has_it():
     body.append(0)
 
 
+def test_a_body_that_waited_is_let_go_when_the_session_ended_and_there_is_a_newer_one():
+    net = pair(seed=18, link=Link(delay_s=0.01, rate=20_000))
+    waiting, peer = bytearray(20_000), net.identity(1).peer_id
+    net.publish(0, bytes(200_000), round=1)
+    net.publish(0, waiting, round=2)
+    net.members[0].machine.disconnect(peer, now=net.network.now)
+    assert net.network.run(lambda: not net.members[0].machine.peers(), limit_s=10)
+    net.publish(0, b"newer", round=3, targets=[])
+    net.members[0].events.clear()
+    waiting.append(0)
+
+
 def test_an_update_for_a_stranger_is_reported_as_not_delivered():
     net = pair(seed=13)
     root = net.publish(1, b"x" * 10, round=1, targets=[50])

@@ -123,6 +123,14 @@ def test_challenges_come_at_each_probe_time_out_and_end():
     assert paths.current.address == HOME
 
 
+def test_no_further_challenge_leaves_before_a_candidate_is_given_up():
+    paths, _ = make_paths()
+    heard(paths, 5, PORT, size=1200)
+    packets = [paths.next_packet(10.0 * step) for step in range(2 * CONSTANTS.path_challenge_tries)]
+    assert [packet is not None for packet in packets] == [True] * 8 + [False] * 8
+    assert paths.handle_timer(1000.0)
+
+
 @pytest.mark.req("Q-011", "V-008")
 @pytest.mark.parametrize("size", [34, 40, 42, 100, 1200])
 def test_an_address_gets_at_most_three_times_what_came_from_it(size):
