@@ -10,6 +10,7 @@ from .data import LIMITS, SpecError, need
 from .identity import peer_id
 from .manifest import Keys, check_mac1, reset_key, reset_token
 from .primitives import mac, x25519_public
+from .recovery import Rtt, probe_timeout, sample
 from .session import Draw, Facts
 
 
@@ -93,7 +94,9 @@ class Opening:
         if self.tries == 1 and not self.asked_twice:
             self.first_rtt = now - self.sent_at
         self.conclude(state, payload, initiator=True)
-        self.began, self.tries, self.wait_s = now, 0, LIMITS["handshake_timeout_s"]
+        delay_s = payload["parameters"]["max_ack_delay_ms"] / 1000
+        self.wait_s = min(LIMITS["handshake_timeout_s"], probe_timeout(self.rtt, delay_s))
+        self.began, self.tries = now, 0
         self.send_fin(now)
 
     def send_fin(self, now: float) -> None:
@@ -186,6 +189,11 @@ class Opening:
         self.conclude(state, payload, initiator=False)
 
     # Both.
+
+    @property
+    def rtt(self) -> Rtt:
+        """What the handshake says of the path (S-035)."""
+        return Rtt() if self.first_rtt is None else sample(Rtt(), self.first_rtt, 0.0)
 
     @property
     def own_ephemeral(self) -> bytes:

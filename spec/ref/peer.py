@@ -16,7 +16,6 @@ from .manifest import FETCH, MEMBER
 from .merkle import byte_space, root
 from .messages import decode_message, encode_message
 from .opening import Me, Opening
-from .recovery import Rtt, sample
 from .session import DATAGRAM, Chunk, Draw, Session
 
 CHUNK = DATAGRAM - 45
@@ -107,8 +106,7 @@ class Peer:
         facts, keys = self.opening.facts, self.opening.keys
         if self.session or facts is None or keys is None:
             return
-        rtt = Rtt() if self.opening.first_rtt is None else sample(Rtt(), self.opening.first_rtt, 0.0)
-        self.session = Session(facts, self.draw, self.now, rtt)
+        self.session = Session(facts, self.draw, self.now, self.opening.rtt)
         self.session.next_chunk = self.next_chunk
         self.tell("session", self.opening.peer)
         if not facts.initiator:
