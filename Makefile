@@ -6,13 +6,16 @@ BIN    := $(VENV)/bin
 DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
+FUZZ_ARGS ?= --all
+SIM_ARGS ?= --count 20
 PYTEST_WORKERS ?= 2
 SEEDS ?= 0 1 2 3 4
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint coverage netns hostile mutants network transfer exchange fashion demo-acceptance bench clean
+.PHONY: help demo test lint coverage spec-report vectors netns hostile mutants mutants-all fuzz sim network transfer \
+	exchange fashion demo-acceptance bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
@@ -44,6 +47,13 @@ lint: $(VENV)/.installed-dev  ## Lint, check the format, the types and the impor
 coverage: $(VENV)/.installed-dev  ## Branch coverage of wire, crypto, transport and protocol: each at least 95 %
 	$(BIN)/python tools/coverage_gate.py
 
+spec-report: $(VENV)/.installed-dev  ## Every rule of spec/ with its tests, vectors and code; fails where a MUST has none
+	$(BIN)/python tools/spec_report.py --check
+
+vectors: $(VENV)/.installed-dev  ## Make spec/vectors/ anew and compare, byte for byte
+	$(BIN)/python tools/make_vectors.py --check
+	$(BIN)/python tools/vectors_report.py
+
 # What proves that the models travel: a network namespace whose only interface counts bytes, once with UDP dropped.
 netns: $(VENV)/.installed-dev  ## The demo in a network namespace of its own (root or user namespaces)
 	tools/debian_package.sh nftables /usr/sbin/nft /usr/sbin/ip /sbin/ip
@@ -54,6 +64,23 @@ hostile: $(VENV)/.installed-dev  ## Training nodes under floods of forged, rando
 
 mutants: $(VENV)/.installed-dev  ## Plant bugs one at a time in a copy: the tests must notice each
 	$(BIN)/python tools/mutants.py
+
+mutants-all: $(VENV)/.installed-mutation  ## Every planted and drawn fault by all tests that run its lines; hours, resumable
+	$(BIN)/python tools/mutants.py all
+
+$(VENV)/.installed-mutation: $(VENV)/.installed-dev
+	$(PIP) -e '.[mutation]'
+	@touch $@
+
+$(VENV)/.installed-fuzz: $(VENV)/.installed-dev
+	$(PIP) -e '.[fuzz]'
+	@touch $@
+
+fuzz: $(VENV)/.installed-fuzz  ## Every fuzz harness for a fixed number of executions (FUZZ_ARGS='frames --runs 100000')
+	$(BIN)/python -m fuzz $(FUZZ_ARGS)
+
+sim: $(VENV)/.installed-dev  ## Whole swarms of 30 peers in virtual time, some of them hostile (SIM_ARGS='--count 1000')
+	$(BIN)/python tools/sim_seeds.py $(SIM_ARGS)
 
 network: $(VENV)/.installed-dev  ## Whole transfers over 500 bad links in virtual time
 	$(BIN)/python tools/acceptance_network.py
