@@ -138,7 +138,6 @@ def test_init_round_trip(destination, source, versions, noise, mac1, mac2):
         mac1=mac1,
         mac2=mac2,
         versions=versions,
-        authenticated=(head, tail),
     )
     assert len(data) >= LIMITS.init_min_datagram_bytes
     assert decode_long_untrusted(memoryview(data)) == packet

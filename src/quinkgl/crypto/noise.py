@@ -98,8 +98,8 @@ def _messages(pattern: str) -> tuple[tuple[_Token, ...], ...]:
 def _pads(key: bytes) -> tuple[bytes, bytes]:
     """Return what the inner and the outer hash of HMAC-SHA-256 begin with (RFC 2104 section 2).
 
-    A table of 256 bytes is four cache lines, and each key of 32 random bytes touches all of them, so that
-    which were touched tells nothing about the key.
+    A table of 256 bytes is four cache lines, and all but one in some thousand random keys touch all of them:
+    which were touched tells nothing about a key.
     """
     block = key.ljust(_BLOCK_BYTES, b"\x00")
     return block.translate(_INNER_PAD), block.translate(_OUTER_PAD)

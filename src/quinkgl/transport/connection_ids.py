@@ -149,8 +149,9 @@ class RemoteIds:
                 layer="transport",
                 section="P-035",
             )
-        if any(other.id == entry.id for other in self._known.values()):
-            raise _wrong(f"connection id {entry.sequence} has another number already", "P-036")
+        for other in self._known.values():
+            if other.id == entry.id:
+                raise _wrong(f"connection id {entry.sequence} has another number already", "P-036")
         self._seen.add(entry.sequence, entry.sequence + 1)
         self._known[entry.sequence] = entry
 

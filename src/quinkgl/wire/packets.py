@@ -108,9 +108,8 @@ _ANSWERS = {kind.value: kind for kind in (LongType.RESP, LongType.FIN)}
 class LongPacket(NamedTuple):
     """A handshake packet (spec 6.2).
 
-    ``mac1``, ``mac2`` and ``versions`` belong to INIT alone and are empty elsewhere. ``authenticated`` is
-    what ``mac1`` covers: every byte of the datagram but the two MAC fields. The ``noise`` of a COOKIE is its
-    nonce and the sealed cookie.
+    ``mac1``, ``mac2`` and ``versions`` belong to INIT alone and are empty elsewhere. The ``noise`` of a
+    COOKIE is its nonce and the sealed cookie.
     """
 
     type: LongType
@@ -121,7 +120,6 @@ class LongPacket(NamedTuple):
     mac1: bytes = b""
     mac2: bytes = b""
     versions: tuple[int, ...] = ()
-    authenticated: tuple[bytes, ...] = ()
 
 
 def encode_init(
@@ -275,7 +273,6 @@ def _decode_init_untrusted(
         mac1=bytes(data[LONG_HEADER_BYTES : LONG_HEADER_BYTES + MAC_BYTES]),
         mac2=bytes(data[LONG_HEADER_BYTES + MAC_BYTES : _MACS_END]),
         versions=versions,
-        authenticated=(bytes(data[:LONG_HEADER_BYTES]), bytes(data[_MACS_END:])),
     )
 
 
