@@ -127,8 +127,8 @@ class Ids(RuleBasedStateMachine):
 
     @invariant()
     def the_stock_has_its_bound_and_routes_are_known(self) -> None:
-        while (change := self.giver.next_change()) is not None:
-            (self.routes.add if change[1] else self.routes.remove)(change[0])
+        for connection_id, is_new in self.giver.take_changes():
+            (self.routes.add if is_new else self.routes.remove)(connection_id)
         assert self.routes == set(self.giver.ids())
         assert len(self.routes) == LIMITS.connection_ids, "an id given up is replaced at once"
 

@@ -50,8 +50,9 @@ def test_whoever_routes_hears_of_every_id_that_comes_and_goes():
     ids.supply()
     routes = set(ids.ids()[:1])
     ids.retire_untrusted(0, b"another")
-    while (change := ids.next_change()) is not None:
-        (routes.add if change[1] else routes.remove)(change[0])
+    for connection_id, is_new in ids.take_changes():
+        (routes.add if is_new else routes.remove)(connection_id)
+    assert ids.take_changes() == []
     assert routes == set(ids.ids())
     assert len(routes) == STOCK
 

@@ -45,7 +45,7 @@ class LocalIds:
         self._by_sequence: dict[int, ConnectionId] = {first.sequence: first}
         self._next_sequence = first.sequence + 1
         self._untold: deque[ConnectionId] = deque()
-        self._changes: deque[tuple[bytes, bool]] = deque()
+        self._changes: list[tuple[bytes, bool]] = []
 
     def ids(self) -> tuple[bytes, ...]:
         """Return the ids that packets to us may bear [P-033]."""
@@ -60,9 +60,10 @@ class LocalIds:
             self._untold.append(entry)
             self._changes.append((entry.id, True))
 
-    def next_change(self) -> tuple[bytes, bool] | None:
-        """Take the next change for whoever routes packets: an id, and whether it came or went."""
-        return self._changes.popleft() if self._changes else None
+    def take_changes(self) -> list[tuple[bytes, bool]]:
+        """Take the changes for whoever routes packets: each an id, and whether it came or went."""
+        changes, self._changes = self._changes, []
+        return changes
 
     @property
     def has_changes(self) -> bool:

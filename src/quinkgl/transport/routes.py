@@ -70,8 +70,7 @@ class Routes:
         if held is None:
             held = self._ids[name] = [name]
             self._by_id[name] = connection
-        while (change := connection.local_ids.next_change()) is not None:
-            connection_id, is_new = change
+        for connection_id, is_new in connection.local_ids.take_changes():
             if is_new:
                 held.append(connection_id)
                 self._by_id[connection_id] = connection
