@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from exchanging import Sum
 from loopback import MANIFEST, SHAPES, ref_peer
 from ref import merkle, statements
 from ref.peer import Peer
@@ -56,7 +57,7 @@ class Seat:
 
 
 def everything(seed: int) -> None:
-    """Meet, send objects both ways, ask for a fingerprint, and part, over a path that the seed chooses."""
+    """Meet, send objects both ways, ask for a fingerprint, exchange, and part, over a path by the seed."""
     draw = random.Random(seed)
     link = Link(
         delay_s=draw.choice((0.001, 0.02, 0.1)),
@@ -138,6 +139,15 @@ def everything(seed: int) -> None:
         theirs.request_fingerprint(ours.me.peer, now=network.now)
         network.run(lambda: bool(reported(FingerprintReceived)), limit_s=11.0)
         ours.answers.clear()
+    both = Sum(theirs, ours, lambda: network.now)
+    node.on_event = both.react
+    if draw.random() < 0.5:
+        ours.begin_exchange(both.body(both.ours), 2**31, 0)
+    else:
+        theirs.offer_exchange(ours.me.peer, both.body(both.theirs), weight=2**31, now=network.now)
+    run(both.step)
+    assert both.ours == both.theirs == [2 << 40] * 2000
+
     ours.close()
     run(lambda: bool(reported(PeerDisconnected)))
     # Each CLOSE may be lost: then the session ends in silence.

@@ -8,22 +8,19 @@ import random
 import time
 
 import pytest
+from exchanging import Sum
 from loopback import MANIFEST, Loopback, ref_peer, swarm
 from ref import manifest as ref_manifest
 from ref import merkle, packets, statements
 
 from quinkgl.swarm import (
     ExchangeAborted,
-    ExchangeCommitted,
-    ExchangeObjectReceived,
-    ExchangeOffered,
     FingerprintNotReceived,
     FingerprintReceived,
     ManifestFetched,
     ManifestFetcher,
     PeerConnected,
     PeerDisconnected,
-    SaveWanted,
     UpdateDelivered,
     UpdateReceived,
 )
@@ -216,81 +213,13 @@ def test_fingerprints_both_ways(calls):
         assert link.reported(FingerprintNotReceived)[0].code == ErrorCode.E_FP_EPOCH
 
 
-class Sum:
-    """The application of a two-sided exchange at both sides: numbers whose sum must not change."""
-
-    def __init__(self, link: Loopback) -> None:
-        self.link = link
-        self.ours, self.theirs = [1 << 40] * 2000, [3 << 40] * 2000
-        self.their_body: bytes = b""
-        self.done: list[str] = []
-        link.react = self.react
-
-    @staticmethod
-    def body(numbers: list[int]) -> bytes:
-        return b"".join(number.to_bytes(8, "big") for number in numbers)
-
-    @staticmethod
-    def effect(initiator: bytes, responder: bytes, weight: int) -> list[int]:
-        """What the initiator adds and the responder takes away."""
-        pairs = ((initiator[at : at + 8], responder[at : at + 8]) for at in range(0, len(initiator), 8))
-        return [
-            (int.from_bytes(right, "big") - int.from_bytes(left, "big")) * weight >> 32
-            for left, right in pairs
-        ]
-
-    def react(self, event: object) -> None:
-        swarm, now = self.link.theirs, time.monotonic()
-        match event:
-            case ExchangeOffered(peer, exchange):
-                swarm.accept_exchange(peer, exchange, self.body(self.theirs), now=now)
-            case ExchangeObjectReceived(view, body):
-                self.their_body = bytes(body)
-                swarm.exchange_held(view.peer, view.exchange, now=now)
-            case ExchangeCommitted(view):
-                own = self.body([3 << 40] * 2000)
-                pair = (own, self.their_body) if view.is_initiator else (self.their_body, own)
-                sign = 1 if view.is_initiator else -1
-                for index, each in enumerate(self.effect(*pair, view.weight)):
-                    self.theirs[index] += sign * each
-                self.done.append("theirs")
-                swarm.exchange_applied(view.peer, view.exchange, now=now)
-            case SaveWanted(mark):
-                swarm.state_saved(mark, now=now)
-
-    def step(self) -> bool:
-        """Do what the second implementation asks of its application; whether both have applied."""
-        peer = self.link.ours
-        for event in [event for event in peer.events if event[0] == "exchange"]:
-            peer.events.remove(event)
-            _, name, want = event
-            if want == "asked":
-                peer.consent(name, self.body(self.ours))
-                continue
-            if want == "forget":
-                continue
-            each = peer.exchanges[name]
-            if want == "report commit":
-                own, other = each.own, each.theirs
-                assert other is not None
-                pair, sign = ((own, other), 1) if each.initiator else ((other, own), -1)
-                for index, value in enumerate(self.effect(*pair, each.offer["weight"])):
-                    self.ours[index] += sign * value
-                self.done.append("ours")
-                peer.advance(each, "APPLY")
-            elif want == "want save":
-                peer.advance(each, "SAVED")
-            else:
-                pytest.fail(f"{want} of an exchange")
-        return sorted(self.done) == ["ours", "theirs"] and not peer.exchanges
-
-
 @SIDES
 @pytest.mark.parametrize("offers", ["ref", "quinkgl"])
 def test_a_two_sided_exchange(calls, offers):
     with Loopback(swarm(), ref_peer()) as link:
         meet(link, calls)
-        both = Sum(link)
+        both = Sum(link.theirs, link.ours, time.monotonic)
+        link.react = both.react
         if offers == "ref":
             link.ours.begin_exchange(both.body(both.ours), 2**31, 0)
         else:
@@ -298,7 +227,7 @@ def test_a_two_sided_exchange(calls, offers):
                 link.ours.me.peer, both.body(both.theirs), weight=2**31, now=time.monotonic()
             )
             assert name is not None
-        link.run(lambda: both.step() and not link.theirs.open_exchanges())
+        link.run(both.step)
         assert both.ours == both.theirs == [2 << 40] * 2000
         assert not link.reported(ExchangeAborted)
 
