@@ -50,9 +50,10 @@ coverage: $(VENV)/.installed-dev  ## Branch coverage of wire, crypto, transport 
 spec-report: $(VENV)/.installed-dev  ## Every rule of spec/ with its tests, vectors and code; fails where a MUST has none
 	$(BIN)/python tools/spec_report.py --check
 
-vectors: $(VENV)/.installed-dev  ## Make spec/vectors/ anew and compare, byte for byte
+vectors: $(VENV)/.installed-dev  ## Compare the vectors with their maker, ask both implementations, change every byte
 	$(BIN)/python tools/make_vectors.py --check
-	$(BIN)/python tools/vectors_report.py
+	$(BIN)/python -m quinkgl.testing.vectors spec/vectors
+	$(BIN)/python tools/vectors_report.py --every
 
 # What proves that the models travel: a network namespace whose only interface counts bytes, once with UDP dropped.
 netns: $(VENV)/.installed-dev  ## The demo in a network namespace of its own (root or user namespaces)
