@@ -19,6 +19,7 @@ from quinkgl.testing.contract import ContractError
 from quinkgl.testing.sim import InvariantError, NodePlan, Plan, World
 from quinkgl.testing.sim.books import Books, check_books
 from quinkgl.testing.sim.host import Host
+from quinkgl.testing.sim.nat import NatClass
 from quinkgl.testing.sim.plan import Action, Kind
 from quinkgl.testing.sim.scheduler import Scheduler
 from quinkgl.testing.sim.trace import Trace
@@ -92,11 +93,57 @@ def test_what_arrives_must_have_been_published_and_once(world, update):
         ({"header": {"root": bytes(32)}}, "nobody published"),
         ({"body": memoryview(b"other")}, "another body"),
     ):
-        world.watch.on_stopped(world.peers[0])
-        world.watch.on_started(world.peers[0])
-        world.watch.on_event(world.peers[0], PeerConnected(update.peer, ("5.0.1.1", 4000), incoming=True))
+        world.peers[0].disk = None
+        begin_again(world, update.peer)
         with pytest.raises(InvariantError, match=complaint):
             told(**changes)
+
+
+def begin_again(world, neighbour):
+    """Let peer 0 have another life, with a session."""
+    world.watch.on_stopped(world.peers[0])
+    world.watch.on_started(world.peers[0])
+    world.watch.on_event(world.peers[0], PeerConnected(neighbour, ("5.0.1.1", 4000), incoming=True))
+
+
+def test_what_is_on_the_disk_binds_the_next_life(world, update):
+    peer = world.peers[0]
+    begin_again(world, update.peer)
+    assert (update.header.author, update.header.incarnation, update.header.round) in peer.disk.memory.had
+    with pytest.raises(InvariantError, match="twice"):
+        world.watch.on_event(peer, update)
+    peer.disk.memory.had.clear()
+    peer.disk.memory.convicted[update.peer] = None
+    begin_again(world, update.peer)
+    with pytest.raises(InvariantError, match="a convict"):
+        world.watch.on_event(peer, update)
+
+
+def test_a_convict_is_not_listened_to(world, update):
+    stranger = bytes(32)
+    world.watch.on_event(world.peers[0], PeerConnected(stranger, ("5.0.1.1", 4000), incoming=True))
+    world.watch.on_event(world.peers[0], PeerConvicted(stranger, 1, b"", b""))
+    header = replace(update.header, author=stranger)
+    with pytest.raises(InvariantError, match="a convict"):
+        world.watch.on_event(world.peers[0], replace(update, peer=stranger, header=header))
+
+
+def test_a_request_does_not_die_with_its_session(world):
+    world.watch.on_asked(world.peers[0], other(world))
+    with pytest.raises(InvariantError, match="left a request unanswered"):
+        world.watch.on_event(world.peers[0], PeerDisconnected(other(world), 0, "", by_remote=False))
+
+
+def test_a_peer_is_listed_where_it_is():
+    node = NodePlan(nat=NatClass.SYMMETRIC)
+    world = World(replace(PLAN, nodes=(NodePlan(), node, NodePlan()), heal_at_s=0.0))
+    world.run_until(8.0)
+    wrong = "lists node 1 where it is not"
+    assert wrong not in world.liveness.missing()
+    world.peers[1].host.rebind()
+    assert wrong in world.liveness.missing()
+    world.run_until(30.0)
+    assert wrong not in world.liveness.missing()
 
 
 def test_a_delivery_that_never_was_is_noticed(world):

@@ -1,4 +1,4 @@
-"""The committed figures of throughput: a few cells are measured again, the tool's ``--check`` does the rest."""
+"""Committed figures of throughput: some cells are measured again; the tool's ``--check`` does the rest."""
 
 from __future__ import annotations
 

@@ -308,6 +308,7 @@ class Endpoint(Exclusive):
         """How many items each collection holds, and how many it may."""
         return {
             "sessions": (len(self._by_peer), self._config.connections),
+            "connection_ids": (len(self._routes), LIMITS.connection_ids * len(self._connections)),
             "partials": (self._reassembly.partial_objects, self._config.objects.partials),
             **self._handshakes.occupancy(),
         }

@@ -59,6 +59,10 @@ class Routes:
         self._limiter = ResetLimiter(now)
         self._resets: deque[tuple[bytes, Address]] = deque(maxlen=_RESETS_QUEUED)
 
+    def __len__(self) -> int:
+        """How many connection ids lead to a session."""
+        return len(self._by_id)
+
     def find(self, connection_id: bytes) -> Connection | None:
         """Return the session whose packets bear an id."""
         return self._by_id.get(connection_id)

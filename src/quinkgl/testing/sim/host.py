@@ -89,6 +89,10 @@ class Host:
             return self.address
         return self.translator.forwarded
 
+    def is_at(self, address: Address) -> bool:
+        """Whether what is sent to a public address can come here now."""
+        return address == self.address if self.translator is None else self.translator.has(address)
+
     def rebind(self) -> None:
         """Let the translator forget its mappings, but one that is forwarded for ever."""
         if self.translator is not None:

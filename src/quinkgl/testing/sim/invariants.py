@@ -44,18 +44,30 @@ class _Published:
 
 
 @dataclass(slots=True)
+class Memory:
+    """What a peer has learned and must still know in a later life: it is in the state that it saves."""
+
+    had: dict[tuple[bytes, int, int], None] = field(default_factory=dict)
+    """Author, incarnation and round of every update that came."""
+    convicted: dict[bytes, None] = field(default_factory=dict)
+
+    def copy(self) -> Memory:
+        """Return what goes into a checkpoint."""
+        return Memory(dict(self.had), dict(self.convicted))
+
+
+@dataclass(slots=True)
 class _Life:
     """What one life of an honest peer has said so far."""
 
     incarnation: int
+    memory: Memory
     connected: dict[bytes, float] = field(default_factory=dict)
     owed: dict[tuple[bytes, bytes], None] = field(default_factory=dict)
     """Target and root of each update whose fate is not told yet."""
     missed: dict[tuple[bytes, bytes], None] = field(default_factory=dict)
     """Those whose session ended first: the newest is offered again, and its fate told once more."""
     newest: bytes = b""
-    had: dict[tuple[bytes, int, int], None] = field(default_factory=dict)
-    """Author, incarnation and round of every update that came."""
     asked: dict[bytes, None] = field(default_factory=dict)
     """Who was asked for a fingerprint and has not answered."""
     closed: bool = False
@@ -83,11 +95,16 @@ class Watch:
         """A life begins."""
         swarm = peer.swarm
         incarnation = 0 if swarm is None else int(swarm.state()["gossip"]["incarnation"])
-        self._lives[peer.index] = _Life(incarnation)
+        memory = Memory() if peer.disk is None else peer.disk.memory.copy()
+        self._lives[peer.index] = _Life(incarnation, memory)
 
     def on_stopped(self, peer: Peer) -> None:
         """A life ends by a crash."""
         self._lives.pop(peer.index, None)
+
+    def memory_of(self, peer: Peer) -> Memory:
+        """Return what a checkpoint that is made now lets a later life know."""
+        return self._lives[peer.index].memory.copy()
 
     def on_published(self, peer: Peer, round: int, root: bytes, body: bytes, targets: list[bytes]) -> None:
         """An update goes out."""
@@ -127,6 +144,7 @@ class Watch:
             case FingerprintReceived() | FingerprintNotReceived():
                 self._on_fingerprint(peer, life, event)
             case PeerConvicted(other):
+                life.memory.convicted[other] = None
                 self._on_convicted(peer, event)
             case SwarmClosed():
                 life.closed = True
@@ -138,6 +156,8 @@ class Watch:
         if isinstance(event, PeerDisconnected):
             if other not in life.connected:
                 raise InvariantError(f"node {peer.index} lost {other.hex()}, whom it never had")
+            if other in life.asked:
+                raise InvariantError(f"node {peer.index} lost {other.hex()} and left a request unanswered")
             self._check_loss(peer, event, began_at=life.connected.pop(other))
             return
         if other in life.connected:
@@ -174,10 +194,12 @@ class Watch:
             raise InvariantError(
                 f"node {peer.index} got an update of {event.peer.hex()}, who is not connected"
             )
+        if header.author in life.memory.convicted:
+            raise InvariantError(f"node {peer.index} got an update of {header.author.hex()}, a convict")
         position = header.author, header.incarnation, header.round
-        if position in life.had:
+        if position in life.memory.had:
             raise InvariantError(f"node {peer.index} got round {header.round} of {header.author.hex()} twice")
-        life.had[position] = None
+        life.memory.had[position] = None
         self._arrived[peer.identity.peer_id, header.root] = None
         author = self._world.honest_by_id.get(header.author)
         body = bytes(event.body)

@@ -50,6 +50,7 @@ class Liveness:
             missing.append("exchanges may still begin")
         for peer in world.peers.values():
             missing += [f"node {peer.index} has an exchange open with {other}" for other in self._open(peer)]
+            missing += [f"node {peer.index} lists node {other} where it is not" for other in self._lost(peer)]
             if not peer.left and self.company(peer) < self._least:
                 missing.append(f"node {peer.index} has {self.company(peer)} honest neighbours")
             if not peer.left:
@@ -73,6 +74,15 @@ class Liveness:
             if world.address_of(other.index) is not None or view.exchange in names:
                 found.append(other.index)
         return found
+
+    def _lost(self, peer: Peer) -> list[int]:
+        """Return the nodes that a peer lists with an address that they have given up."""
+        lost = []
+        for view in () if peer.swarm is None else peer.swarm.peers():
+            other = self._world.honest_by_id.get(view.peer)
+            if other is not None and other.host.is_up and not other.host.is_at(view.address):
+                lost.append(other.index)
+        return lost
 
     def company(self, peer: Peer) -> int:
         """Return how many honest peers a peer has a session with."""

@@ -71,6 +71,10 @@ class Translator:
         sent_at = mapping.sent_to.get(key)
         return sent_at is not None and now - sent_at <= self._forgets_after_s
 
+    def has(self, outside: Address) -> bool:
+        """Whether a public address is one of this translator's, and not given up."""
+        return outside in self._by_outside
+
     def rebind(self) -> None:
         """Forget everything, as after a restart: what leaves next gets other ports. Not what is forwarded."""
         if self.forwarded is None:

@@ -16,6 +16,7 @@ from quinkgl.swarm import SaveWanted, Swarm, SwarmClosed, UpdateReceived
 from quinkgl.testing.sim.books import Books
 from quinkgl.testing.sim.draws import below, between, chance, choose, sample, stream
 from quinkgl.testing.sim.host import Host
+from quinkgl.testing.sim.invariants import Memory
 
 if TYPE_CHECKING:
     from quinkgl.testing.sim.world import World
@@ -36,6 +37,8 @@ class Disk:
     swarm: Mapping[str, Any]
     round: int
     books: Books
+    memory: Memory
+    """What the watch holds the next life to."""
 
 
 class _Writing(NamedTuple):
@@ -199,7 +202,8 @@ class Peer:
         if swarm is None:
             return
         self._saves += 1
-        disk = Disk(self._saves, swarm.state(), self.round, self.books.copy())
+        memory = self.world.watch.memory_of(self)
+        disk = Disk(self._saves, swarm.state(), self.round, self.books.copy(), memory)
         writing = _Writing(self.life, disk, swarm.exchange_mark)
         self.world.scheduler.after(between(self._rng, 0.001, 0.02), self._write, writing)
 
