@@ -518,6 +518,9 @@ def test_misuse_leaves_the_exchange_as_it_was():
     with pytest.raises(LocalProtocolError) as caught:
         alice.offer(root, leaves[32:], b"", memoryview(LARGE), now=0.0)
     assert caught.value.code is ErrorCode.E_USAGE
+    with pytest.raises(LocalProtocolError) as caught:
+        alice.offer(root[1:], leaves, b"", memoryview(LARGE), now=0.0)
+    assert caught.value.code is ErrorCode.E_USAGE
     assert said(alice) == []
     assert offer(alice, LARGE) == 0
 

@@ -77,8 +77,8 @@ class ObjectExchange:
 
         ``leaves`` is the concatenation of all leaf hashes, ``body`` must stay unchanged until the transfer
         ends. Of several transfers that are wanted, those of the highest ``priority`` are sent first. Raises
-        LocalProtocolError for an object or header over the limits, and for another number of leaf hashes
-        than the body has leaves [O-001, O-003, O-004].
+        LocalProtocolError for an object or header over the limits, for what is no root, and for another
+        number of leaf hashes than the body has leaves [O-001, O-003, O-004].
         """
         most = self._config.object_bytes
         if len(header) > LIMITS.header_bytes or len(body) > most:
@@ -88,6 +88,8 @@ class ObjectExchange:
                 f"the limits are {most} and {LIMITS.header_bytes}",
                 section="9.2",
             )
+        if len(root) != HASH_BYTES:
+            raise LocalProtocolError(ErrorCode.E_USAGE, f"a root of {len(root)} bytes", section="9.1")
         if len(leaves) != HASH_BYTES * leaf_count(len(body)):
             raise LocalProtocolError(
                 ErrorCode.E_USAGE, f"{len(leaves)} bytes of leaf hashes for {len(body)} bytes", section="9.1"

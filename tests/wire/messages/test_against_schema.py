@@ -79,6 +79,7 @@ def known(family: str, value: dict[int, Any]) -> dict[int, Any]:
     return fields
 
 
+@pytest.mark.req("C-022", "C-009")
 @pytest.mark.parametrize("family", FAMILIES)
 @EXAMPLES
 @given(data=st.data())
@@ -90,6 +91,7 @@ def test_what_the_schema_allows_is_taken_and_made_again(family, data):
     assert encoder(message) == encode(known(family, value))
 
 
+@pytest.mark.req("C-020", "C-021", "C-041")
 @pytest.mark.parametrize("family", FAMILIES)
 @EXAMPLES
 @given(data=st.data())
@@ -103,6 +105,7 @@ def test_what_the_schema_forbids_is_refused(family, data):
     assert refused.value.code in expected, invalid
 
 
+@pytest.mark.req("C-002", "C-003", "C-004", "C-005", "C-006")
 @pytest.mark.parametrize("family", FAMILIES)
 @EXAMPLES
 @given(data=st.data())
@@ -126,6 +129,7 @@ def test_unknown_kinds_pass_where_the_family_says_so(family, data):
     assert refused.value.code is ErrorCode.E_SCHEMA
 
 
+@pytest.mark.req("C-010")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_message_has_the_largest_size_that_the_data_file_gives(family):
     most = families()[family].most_bytes
@@ -157,6 +161,7 @@ def odd(message: Any, data: st.DataObject) -> Any:
     return dataclasses.replace(message, **{name: data.draw(ODD_VALUES)})
 
 
+@pytest.mark.req("C-009")
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "handshake-payload"])
 @EXAMPLES
 @given(data=st.data())
