@@ -18,11 +18,6 @@ neighbour.
 """
 
 
-_CALLS_FOR_ONE = 2
-"""Discovered peers that are called at a time for each neighbour that is lacking: some are out of reach, and a
-newcomer that is told of twenty at once shall not end up with twenty neighbours where it wants three."""
-
-
 class Dialler:
     """Opens sessions, and decides what a failed one means.
 
@@ -58,8 +53,7 @@ class Dialler:
 
     def on_discovered(self, peer: bytes, addresses: tuple[Address, ...], *, now: float) -> None:
         """Call a peer that others told of, while there is need for neighbours."""
-        missing = self._config.target_peers - self._company()
-        wanted = len(self._untried) < _CALLS_FOR_ONE * missing
+        wanted = self._company() < self._config.target_peers
         if wanted and peer not in self._untried and self._endpoint.address_of(peer) is None:
             self._untried[peer] = addresses
             self._call_next(peer, now)
