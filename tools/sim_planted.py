@@ -36,11 +36,11 @@ class Fault(NamedTuple):
 
 FAULTS = (
     Fault(
-        "an unproven address is answered without end",
-        "transport/half_open.py",
-        "return sent_bytes + len(self._datagram) <= LIMITS.unvalidated_factor * self._received_bytes",
-        "return sent_bytes >= 0",
-        "a replayed INIT with a forged source, and time for the answer to be repeated",
+        "an update that waits for a peer is forgotten with its session",
+        "swarm/deliveries.py",
+        "            self._events.append(UpdateNotDelivered(peer, outbox.waiting.publication.root, code))\n",
+        "",
+        "a session that ends while one update is on its way and another waits",
     ),
     Fault(
         "challenges to an unproven address are not counted",
@@ -64,20 +64,18 @@ FAULTS = (
         "a peer that lost its disk and counts its rounds anew",
     ),
     Fault(
-        "the initiator says COMMIT before its checkpoint is safe",
-        "protocol/exchange_table.py",
-        "decided: _row(decided, {**departed, Input.APPLY: (Action.WANT_SAVE, applied)}),\n"
-        "            applied: _row(applied, {**departed, Input.SAVED: say_commit}),",
-        "decided: _row(decided, {**departed, Input.APPLY: say_commit}),\n"
-        "            applied: _row(applied, {**departed, Input.SAVED: say_commit}),",
-        "a crash in the milliseconds between the word and the write",
+        "a checkpoint vouches for what came after it",
+        "protocol/exchange.py",
+        "            if record.mark <= mark:\n",
+        "            if record.mark <= self.mark:\n",
+        "two checkpoints on their way to the disk, and a crash between them",
     ),
     Fault(
-        "the responder says READY before its checkpoint is safe",
-        "protocol/exchange_table.py",
-        "Input.HOLD: (Action.WANT_SAVE, prepared),",
-        "Input.HOLD: (Action.SAY_READY, doubt),",
-        "a crash in the milliseconds between the word and the write",
+        "the checkpoint before vouches for a promise",
+        "protocol/exchange.py",
+        "                self.mark += 1\n                record.mark = self.mark\n",
+        "                record.mark = self.mark\n                self.mark += 1\n",
+        "an older checkpoint that is just being written, and a crash before the next",
     ),
     Fault(
         "a promise to exchange does not outlive a restart",
@@ -94,18 +92,11 @@ FAULTS = (
         "a peer that was away for longer than the handshake is patient",
     ),
     Fault(
-        "keys change before the peer has followed",
+        "a receiver expects the key after the next one no more",
         "transport/key_schedule.py",
-        "return self._send.acknowledged and not self._exchange.holds_keys",
-        "return not self._exchange.holds_keys",
-        "two key changes while acknowledgements are lost",
-    ),
-    Fault(
-        "a clock that goes back is believed",
-        "swarm/swarm.py",
-        "            self._endpoint.stats.clock_steps_back += 1\n            return self._now\n",
-        "            self._endpoint.stats.clock_steps_back += 1\n",
-        "a clock that is set back",
+        "        self._next = self.keys.next_phase()\n        self._before",
+        "        self._before",
+        "two changes of keys in one session",
     ),
     Fault(
         "an update that was on its way when its session ended stays on its way",

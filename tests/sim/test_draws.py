@@ -9,7 +9,7 @@ from quinkgl.testing.sim import Wishes, draw_plan
 from quinkgl.testing.sim.draws import below, between, chance, choose, sample, stream, weighted
 
 GOLDEN_DRAWS = [581, "a", [2, 3, 6, 9], -0.780335214714, True, "a", "d49f38dc42b7"]
-GOLDEN_PLAN = "731636dabea6262f53e4c6b52036abff0d267a929931997f8165b2d4b7ebb7e6"
+GOLDEN_PLAN = "ae2e31f8767e60c4ea7ba1f4df830ce90bff37d975748eaedb33d23f9ea8173e"
 
 
 def test_the_sequence_of_every_kind_of_draw():

@@ -67,6 +67,8 @@ class _Life:
     """Target and root of each update whose fate is not told yet."""
     missed: dict[tuple[bytes, bytes], None] = field(default_factory=dict)
     """Those whose session ended first: the newest is offered again, and its fate told once more."""
+    again: dict[tuple[bytes, bytes], None] = field(default_factory=dict)
+    """Those that are offered again, if their sender still has them."""
     newest: bytes = b""
     asked: dict[bytes, None] = field(default_factory=dict)
     """Who was asked for a fingerprint and has not answered."""
@@ -158,13 +160,15 @@ class Watch:
                 raise InvariantError(f"node {peer.index} lost {other.hex()}, whom it never had")
             if other in life.asked:
                 raise InvariantError(f"node {peer.index} lost {other.hex()} and left a request unanswered")
+            if any(target == other for target, _ in life.owed):
+                raise InvariantError(f"node {peer.index} lost {other.hex()} and left an update unanswered")
             self._check_loss(peer, event, began_at=life.connected.pop(other))
             return
         if other in life.connected:
             raise InvariantError(f"node {peer.index} connected twice to {other.hex()}")
         life.connected[other] = self._world.scheduler.now
         if life.missed.pop((other, life.newest), True) is None:
-            life.owed[other, life.newest] = None
+            life.again[other, life.newest] = None
 
     def _check_loss(self, peer: Peer, event: PeerDisconnected, began_at: float) -> None:
         """A session of two honest peers that began after the heal stays, unless there is a newer one."""
@@ -217,9 +221,10 @@ class Watch:
             raise InvariantError(f"node {peer.index} got another body than node {author.index} published")
 
     def _on_answer(self, peer: Peer, life: _Life, other: bytes, root: bytes) -> None:
-        if (other, root) not in life.owed:
+        if (other, root) in life.owed:
+            del life.owed[other, root]
+        elif life.again.pop((other, root), True) is not None:
             raise InvariantError(f"node {peer.index} was told twice, or for nothing, of {root.hex()}")
-        del life.owed[other, root]
 
     def _on_delivered(self, peer: Peer, other: bytes, root: bytes) -> None:
         self.delivered += 1

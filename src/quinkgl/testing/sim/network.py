@@ -123,6 +123,7 @@ class Network:
             return
         pair = host.index, target.index
         if (self._groups or self._blocked) and self.is_cut(*pair):
+            self._trace.datagram(Kind.LOST, now, target.index, source, data)
             return
         path = self._paths.get(pair)
         if path is None:
@@ -135,7 +136,10 @@ class Network:
             return
         for datagram in split(data, segment_size):
             self.sent += 1
-            for when, body in path.carry(datagram, now, self._rng):
+            arrivals = path.carry(datagram, now, self._rng)
+            if not arrivals:
+                self._trace.datagram(Kind.LOST, now, target.index, source, datagram)
+            for when, body in arrivals:
                 self._scheduler.at(when, self._land, _Flight(body, source, destination, None))
 
     def _land(self, flight: _Flight) -> None:

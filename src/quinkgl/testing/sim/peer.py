@@ -62,7 +62,7 @@ class Peer:
         self.disk: Disk | None = None
         self.books = Books(below(stream(world.plan.seed, "number", host.index), 1000))
         self.left = False
-        self.crashes_at_publish = False
+        self.crashes_at_publish = self.crashes_at_save = False
         self.received: dict[bytes, float] = {}
         """When the last update of each author came, virtual time."""
         self.productive: list[float] = []
@@ -93,7 +93,7 @@ class Peer:
         if self.host.is_up or self.left:
             return
         self.life += 1
-        self.crashes_at_publish = False
+        self.crashes_at_publish = self.crashes_at_save = False
         rng = stream(self.world.plan.seed, "swarm", self.index, self.life)
         state = None if self.disk is None else self.disk.swarm
         self.round = 0 if self.disk is None else self.disk.round
@@ -119,6 +119,10 @@ class Peer:
         if not keeps_disk:
             self.disk = None
 
+    def _crash_in(self, life: int) -> None:
+        if life == self.life and not self.world.healed:
+            self.crash(keeps_disk=True)
+
     def leave(self) -> None:
         """Close, for ever."""
         self.left = True
@@ -140,6 +144,9 @@ class Peer:
             self.host.uninstall()
         elif isinstance(event, SaveWanted):
             self._save()
+            if self.crashes_at_save:
+                self.crashes_at_save = False
+                self.world.scheduler.after(between(self._rng, 0.0, 0.1), self._crash_in, self.life)
         elif self.swarm is not None:
             friend = getattr(event, "peer", b"") in self.world.exchanging
             self.books.on_event(self.swarm, event, self.host.now, answers=friend)

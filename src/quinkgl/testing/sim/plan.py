@@ -37,6 +37,8 @@ class Kind(Enum):
     """It is gone without a word, and its memory with it; ``value`` 0 takes its disk too."""
     CRASH_AT_PUBLISH = "crash at publish"
     """It crashes as its next round ends: what it published is on its way, and not on its disk."""
+    CRASH_AT_SAVE = "crash at save"
+    """It crashes while it writes a checkpoint that an exchange asked for, or just after."""
     LEAVE = "leave"
     """It closes as it should, for ever."""
     PARTITION = "partition"
@@ -260,7 +262,9 @@ def _churn(
             at_s = between(rng, 8.0, until_s * 0.8)
             for _ in range(1 + below(rng, 2)):
                 disk = 1.0 if keeps_disks or chance(rng, 0.6) else 0.0
-                kind = Kind.CRASH if disk == 0.0 or chance(rng, 0.6) else Kind.CRASH_AT_PUBLISH
+                kind = Kind.CRASH
+                if disk and chance(rng, 0.6):
+                    kind = Kind.CRASH_AT_SAVE if keeps_disks and chance(rng, 0.7) else Kind.CRASH_AT_PUBLISH
                 actions.append(Action(at_s, kind, index, disk))
                 at_s += between(rng, 0.05, 25.0)
                 actions.append(Action(at_s, Kind.START, index))

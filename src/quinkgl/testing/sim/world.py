@@ -152,7 +152,7 @@ class World:
             host.paused_until = min(host.paused_until, self.scheduler.now)
             host.clock.set_drift(self.scheduler.now, 0.0)
             host.replan()
-            peer.crashes_at_publish = False
+            peer.crashes_at_publish = peer.crashes_at_save = False
             if not self.plan.nodes[index].leaves:
                 peer.start()
 
@@ -331,6 +331,8 @@ class World:
                 peer.crash(keeps_disk=bool(action.value))
             case Kind.CRASH_AT_PUBLISH:
                 peer.crashes_at_publish = True
+            case Kind.CRASH_AT_SAVE:
+                peer.crashes_at_save = True
             case Kind.LEAVE:
                 peer.leave()
             case Kind.REBIND:
