@@ -118,7 +118,7 @@ class Members(RuleBasedStateMachine):
             assert encoded == held.encoded, "told an old record"
             assert record.key != peer, "told a peer of itself"
 
-    @rule(number=PEER, seq=st.none() | st.integers(1, 6), ttl=st.sampled_from([20, 300, 7200]))
+    @rule(number=PEER, seq=st.none() | st.integers(1, 3), ttl=st.sampled_from([20, 300, 7200]))
     def connect(self, number, seq, ttl) -> None:
         signed = None if seq is None else self.record(number, seq, ttl)
         known = self.known[number]
@@ -152,7 +152,7 @@ class Members(RuleBasedStateMachine):
     @rule(
         teller=PEER,
         number=PEER,
-        seq=st.integers(1, 6),
+        seq=st.integers(1, 3),
         ttl=st.sampled_from([20, 300, 7200]),
         kind=st.sampled_from(["valid", "valid", "valid", "of another swarm", "forged", "of the future"]),
     )

@@ -6,6 +6,7 @@ valid ones from the schemas, and broken ones. The model knows what an honest pai
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
 
@@ -40,6 +41,7 @@ from quinkgl.protocol.manifest_handshake import (
 from quinkgl.testing.strategies import invalid_messages, messages
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.limits import LIMITS, limits_with
+from quinkgl.wire.messages.fetch import Get, Piece, decode_fetch_message_untrusted, encode_fetch_message
 
 BUDGET = settings(max_examples=max(1, settings.default.max_examples // 4), stateful_step_count=30)
 TERMS = Terms(bytes(32), 3, "arch", (4,), (2,), "FedAvg", "Random", False, 0, None, 1 << 20, ("a", "b"))
@@ -216,6 +218,22 @@ class Fetches(RuleBasedStateMachine):
     def a_stranger_speaks(self, to_source, message) -> None:
         self.receive(self.source if to_source else self.fetch, message)
 
+    @precondition(lambda self: self.has_stranger)
+    @rule(piece=st.integers(0, 4))
+    def somebody_asks_out_of_turn(self, piece) -> None:
+        """Ask for any piece of the right manifest: the source gives each once, in order."""
+        swarm_id = hashlib.sha256(self.manifest).digest()
+        self.receive(self.source, encode_fetch_message(Get(swarm_id, 8192 * piece)))
+
+    @precondition(lambda self: self.has_stranger and self.to_fetch)
+    @rule(number=st.integers(0, 1 << 16))
+    def a_piece_is_altered(self, number) -> None:
+        message = decode_fetch_message_untrusted(self.to_fetch[0])
+        if isinstance(message, Piece):
+            data = bytearray(message.data)
+            data[number % len(data)] ^= 1
+            self.to_fetch[0] = encode_fetch_message(dataclasses.replace(message, data=bytes(data)))
+
     @rule(seconds=st.sampled_from([0.1, 5.0, 40.0]))
     def time_passes(self, seconds) -> None:
         self.now += seconds
@@ -296,7 +314,8 @@ class Fingerprints(RuleBasedStateMachine):
         self.released: list[dict[int, bytes]] = [{}, {}]
         self.waiting = [False, False]
         self.asked_epoch: list[int | None] = [None, None]
-        self.answered = [0, 0]
+        self.shown_since: list[set[int]] = [set(), set()]
+        """By side: epochs that the other has shown since it was asked; an answer is never older."""
 
     @rule(side=st.integers(0, 1), epoch=st.integers(0, 3), body=st.sampled_from([b"one", b"two"]))
     def release(self, side, epoch, body) -> None:
@@ -307,6 +326,7 @@ class Fingerprints(RuleBasedStateMachine):
             return
         self.shelves[side].put(body, epoch)
         shown[epoch] = body
+        self.shown_since[1 - side].add(epoch)
 
     @rule(side=st.integers(0, 1), is_spent=st.booleans())
     def withhold(self, side, is_spent) -> None:
@@ -317,6 +337,8 @@ class Fingerprints(RuleBasedStateMachine):
         assert self.sides[side].request(epoch, now=self.now) is not self.waiting[side]
         if not self.waiting[side]:
             self.waiting[side], self.asked_epoch[side] = True, epoch
+            shown = self.shelves[1 - side].fingerprint
+            self.shown_since[side] = set() if shown is None else {shown.epoch}
         self.speak(side)
 
     def speak(self, side: int) -> None:
@@ -364,6 +386,7 @@ class Fingerprints(RuleBasedStateMachine):
             if isinstance(event, FingerprintReceived):
                 assert self.released[1 - side][event.epoch] == event.body
                 assert self.asked_epoch[side] in {None, event.epoch}
+                assert event.epoch in self.shown_since[side], "an answer to an earlier request"
             else:
                 assert isinstance(event, FingerprintNotReceived)
 
