@@ -64,18 +64,12 @@ FAULTS = (
         "a peer that lost its disk and counts its rounds anew",
     ),
     Fault(
-        "a checkpoint vouches for what came after it",
+        "what leans on a checkpoint is said before it is safe",
         "protocol/exchange.py",
-        "            if record.mark <= mark:\n",
-        "            if record.mark <= self.mark:\n",
-        "two checkpoints on their way to the disk, and a crash between them",
-    ),
-    Fault(
-        "the checkpoint before vouches for a promise",
-        "protocol/exchange.py",
-        "                self.mark += 1\n                record.mark = self.mark\n",
-        "                record.mark = self.mark\n                self.mark += 1\n",
-        "an older checkpoint that is just being written, and a crash before the next",
+        "                self._emit(SaveWanted(self.mark))\n",
+        "                self._emit(SaveWanted(self.mark))\n"
+        "                self._apply(record, Input.SAVED)\n",
+        "a crash in the milliseconds between the word and the write",
     ),
     Fault(
         "a promise to exchange does not outlive a restart",

@@ -155,7 +155,7 @@ def test_a_delivery_that_never_was_is_noticed(world):
 
 def test_an_address_that_has_not_proved_itself_gets_three_times_its_bytes(world):
     host, nobody = world.peers[0].host, world.phantom(world.peers[0]._rng)  # noqa: SLF001
-    world.watch.on_forged(nobody, host.address, 100)
+    world.watch.on_from_nowhere(host, nobody, 100)
     world.watch.on_nowhere(host, nobody, b"\x40" * 300)
     with pytest.raises(InvariantError, match="301 bytes"):
         world.watch.on_nowhere(host, nobody, b"\x40")

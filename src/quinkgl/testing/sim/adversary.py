@@ -172,7 +172,6 @@ class Seat(Host):
         if source is None:
             self._network.send(self, data, destination, None)
         else:
-            self.world.watch.on_forged(source, destination, len(data))
             self._network.inject(self, source, destination, data)
 
     def wake_after(self, seconds: float) -> None:

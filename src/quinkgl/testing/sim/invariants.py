@@ -246,10 +246,9 @@ class Watch:
 
     # What hosts send
 
-    def on_forged(self, source: Address, destination: Address, size: int) -> None:
-        """Somebody sends with an address that is not its own."""
-        host = self._world.host_at(destination)
-        if host is not None and self._world.is_phantom(source):
+    def on_from_nowhere(self, host: Host, source: Address, size: int) -> None:
+        """A host hears from an address where nobody is: somebody has forged it."""
+        if self._world.is_phantom(source):
             self._from_nowhere.setdefault((host.index, source), [0, 0])[0] += size
 
     def on_nowhere(self, host: Host, destination: Address, data: bytes) -> None:

@@ -34,6 +34,8 @@ class Network:
         """See every datagram as it leaves, as somebody on the path would."""
         self.on_nowhere: Callable[[Host, Address, bytes], None] | None = None
         """Called with each datagram that a host sends to an address where nobody is."""
+        self.on_from_nowhere: Callable[[Host, Address, int], None] | None = None
+        """Called with each datagram that a host hears from an address where nobody is, and its bytes."""
         self.sent = 0
         self.arrived = 0
         self._scheduler = scheduler
@@ -153,6 +155,8 @@ class Network:
             self._trace.datagram(Kind.LOST, now, host.index, source, data)
             return
         self.arrived += 1
+        if source not in self._hosts and self.on_from_nowhere is not None:
+            self.on_from_nowhere(host, source, len(data))
         self._trace.datagram(Kind.ARRIVED, now, host.index, source, data)
         host.arrive(data, source, segment_size)
 

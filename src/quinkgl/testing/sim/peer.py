@@ -146,7 +146,7 @@ class Peer:
             self._save()
             if self.crashes_at_save:
                 self.crashes_at_save = False
-                self.world.scheduler.after(between(self._rng, 0.0, 0.1), self._crash_in, self.life)
+                self.world.scheduler.after(between(self._rng, 0.0, 0.03), self._crash_in, self.life)
         elif self.swarm is not None:
             friend = getattr(event, "peer", b"") in self.world.exchanging
             self.books.on_event(self.swarm, event, self.host.now, answers=friend)

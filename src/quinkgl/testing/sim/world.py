@@ -98,6 +98,7 @@ class World:
         self._hosts: dict[int, Host] = {}
         self._by_address: dict[Address, Host] = {}
         self.network.on_nowhere = self.watch.on_nowhere
+        self.network.on_from_nowhere = self.watch.on_from_nowhere
         self.network.set_conditions(plan.conditions)
         for index in range(len(plan.nodes)):
             self._add(index)
