@@ -76,16 +76,15 @@ def choose(words: Sequence[str]) -> list[Fault]:
 
 
 def some_drawn(count: int = DRAWN_AT_ONCE) -> list[Fault]:
-    """Return drawn faults that still fit the tree, one of each part in turn."""
+    """Return drawn faults with a test on record that still fit the tree, one of each part in turn."""
+    known = faults.killers()
     by_part: dict[str, list[Fault]] = {part: [] for part in faults.PARTS}
     for fault in faults.drawn():
         path = ROOT / fault.file
-        if path.exists() and fault.fits(path.read_text(encoding="utf-8")):
+        if known.get(fault.key) and path.exists() and fault.fits(path.read_text(encoding="utf-8")):
             by_part[fault.part].append(fault)
     rows = max(map(len, by_part.values()), default=0)
-    order = [own[row] for row in range(rows) for own in by_part.values() if row < len(own)]
-    survivors = report.survivors()
-    return [fault for fault in order if fault.key not in survivors][:count]
+    return [own[row] for row in range(rows) for own in by_part.values() if row < len(own)][:count]
 
 
 # -- the short form ------------------------------------------------------------------------------------------
@@ -96,7 +95,7 @@ def judge_recorded(chosen: Sequence[Fault], workers: int, root: Path = ROOT) -> 
     known, explained = faults.killers(), report.survivors()
     table = []
     for fault in chosen:
-        tests = (known[fault.key],) if fault.key in known else fault.tests
+        tests = (known[fault.key],) if known.get(fault.key) else fault.tests
         if fault.key not in explained:
             table.append((fault, _as_groups(tests)))
     outcomes = run(table, root, {}, workers, budget_s=float("inf"), check_first=True)
@@ -148,7 +147,7 @@ def judge_all(chosen: Sequence[Fault], options: argparse.Namespace) -> int:
     known = faults.killers()
     table = []
     for fault in todo:
-        first = [*options.first, *((known[fault.key],) if fault.key in known else fault.tests)]
+        first = [*options.first, *((known[fault.key],) if known.get(fault.key) else fault.tests)]
         groups = _as_groups(first)
         if coverage is not None:
             groups += [group for group in coverage.groups(fault) if (ROOT / group.file).exists()]

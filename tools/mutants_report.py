@@ -34,13 +34,13 @@ def record(results: Mapping[str, Outcome]) -> int:
         if outcome is not None and outcome.verdict.is_kill:
             known[fault.key] = outcome.test
         elif outcome is not None and outcome.verdict is Verdict.SURVIVED:
-            known.pop(fault.key, None)
+            known[fault.key] = ""
     kept = {fault.key: known[fault.key] for fault in every if fault.key in known}
     faults.KILLERS.write_text(json.dumps(kept, indent=0, sort_keys=True) + "\n", encoding="utf-8")
     if PAGE.exists():
         PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    missing = [fault.name for fault in every if fault.key not in kept and fault.key not in survivors()]
-    print(f"{len(kept)} of {len(every)} faults have a test on record; unexplained: {len(missing)}")
+    missing = [fault.name for fault in every if not kept.get(fault.key) and fault.key not in survivors()]
+    print(f"{sum(map(bool, kept.values()))} of {len(every)} faults have a test; unexplained: {len(missing)}")
     for name in missing:
         print(f"  {name}")
     return 1 if missing else 0
@@ -69,8 +69,11 @@ def tables() -> str:
     rows.append("|---" * (len(PARTS) + 1) + "|")
     cells = [_share([fault for fault in drawn if fault.part == part], known) for part in PARTS]
     rows += [f"| {' | '.join(cells)} | {_share(drawn, known)} |", ""]
-    rows += [f"{_percent(drawn, known)} of the drawn faults are killed.", ""]
-    alive = [fault for fault in (*planted, *drawn) if fault.key not in known]
+    judged = tuple(fault for fault in drawn if fault.key in known)
+    rows += [f"{_percent(judged, known)} of the drawn faults that were judged are killed; "]
+    rows[-1] += f"{len(drawn) - len(judged)} wait to be judged."
+    rows.append("")
+    alive = [fault for fault in (*planted, *judged) if not known.get(fault.key)]
     rows += [f"No test notices {len(alive)} of them:" if alive else "None survives.", ""]
     if alive:
         rows += ["| fault | becomes | why no test notices |", "|---|---|---|"]
@@ -81,12 +84,12 @@ def tables() -> str:
 
 
 def _share(own: Sequence[Fault], known: Mapping[str, str]) -> str:
-    counts = Counter(fault.key in known for fault in own)
+    counts = Counter(bool(known.get(fault.key)) for fault in own)
     return f"{counts[True]} / {len(own)}" if own else "–"
 
 
 def _percent(own: tuple[Fault, ...], known: Mapping[str, str]) -> str:
-    killed = sum(fault.key in known for fault in own)
+    killed = sum(bool(known.get(fault.key)) for fault in own)
     return f"{killed} of {len(own)} ({100 * killed / max(1, len(own)):.1f} %)"
 
 
