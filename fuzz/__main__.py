@@ -37,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the arguments say; 1 where something was found."""
     options = _parser().parse_args(arguments)
     names = target_names() if options.all or not options.targets else options.targets
+    unknown = [name for name in names if name not in target_names()]
+    if unknown:
+        _parser().error(f"there is no harness {unknown[0]}; --list shows them")
     if options.list:
         for name in names:
             print(f"{name:24} {load_target(name).about}")
