@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
 import random
 from collections.abc import Sequence
@@ -84,8 +83,8 @@ def _session(seed: int, *, incoming: bool, fetch: bool = False) -> tuple[Finishe
     done, peer = finished(seed, incoming=incoming)
     keys = derive_member_keys(_parts()[0].canonical_bytes())
     mode = Mode.FETCH if fetch else keys.mode
-    session = dataclasses.replace(done.session, swarm_id=keys.swarm_id, mode=mode)
-    return dataclasses.replace(done, session=session), peer
+    session = done.session._replace(swarm_id=keys.swarm_id, mode=mode)
+    return done._replace(session=session), peer
 
 
 @lru_cache(maxsize=1)
