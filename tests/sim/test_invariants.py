@@ -24,6 +24,7 @@ from quinkgl.testing.sim.plan import Action, Kind
 from quinkgl.testing.sim.scheduler import Scheduler
 from quinkgl.testing.sim.trace import Trace
 from quinkgl.transport import Transmit
+from quinkgl.wire.errors import ErrorCode
 
 PLAN = Plan(
     seed=1,
@@ -132,6 +133,14 @@ def test_a_request_does_not_die_with_its_session(world):
     world.watch.on_asked(world.peers[0], other(world))
     with pytest.raises(InvariantError, match="left a request unanswered"):
         world.watch.on_event(world.peers[0], PeerDisconnected(other(world), 0, "", by_remote=False))
+
+
+def test_no_honest_peer_accuses_another(world):
+    event = PeerDisconnected(other(world), ErrorCode.E_CID_LIMIT, "", by_remote=True)
+    with pytest.raises(InvariantError, match="ended with node 1, which is honest: E_CID_LIMIT"):
+        world.watch.on_event(world.peers[0], event)
+    world.watch.on_event(world.peers[0], PeerConnected(event.peer, ("5.0.1.1", 4000), incoming=True))
+    world.watch.on_event(world.peers[0], replace(event, code=ErrorCode.E_IDLE))
 
 
 def test_a_peer_is_listed_where_it_is():

@@ -32,6 +32,17 @@ if TYPE_CHECKING:
 _COUNT_EVERY = 64
 """Events of a node between two looks at what its collections hold."""
 
+_NOBODYS_FAULT = (
+    ErrorCode.NO_ERROR,
+    ErrorCode.E_BUSY,
+    ErrorCode.E_HS_DUP,
+    ErrorCode.E_HS_TIMEOUT,
+    ErrorCode.E_IDLE,
+    ErrorCode.E_NO_PATH,
+    ErrorCode.E_RESET,
+)
+"""Why a session of two honest peers may end; with every other code one says that the other broke a rule."""
+
 
 class InvariantError(AssertionError):
     """Something happened that must never happen."""
@@ -171,8 +182,16 @@ class Watch:
             life.again[other, life.newest] = None
 
     def _check_loss(self, peer: Peer, event: PeerDisconnected, began_at: float) -> None:
-        """A session of two honest peers that began after the heal stays, unless there is a newer one."""
+        """No honest peer accuses another one, and a session of two that began after the heal stays.
+
+        Unless there is a newer one.
+        """
         other = self._world.honest_by_id.get(event.peer)
+        if other is not None and event.code not in _NOBODYS_FAULT:
+            raise InvariantError(
+                f"node {peer.index} ended with node {other.index}, which is honest: "
+                f"{ErrorCode(event.code).name}, {event.reason}"
+            )
         if not self._world.healed or began_at < self._world.plan.heal_at_s:
             return
         if other is None or other.left or event.code == ErrorCode.E_HS_DUP:
