@@ -38,6 +38,7 @@ _NOBODYS_FAULT = (
     ErrorCode.E_HS_DUP,
     ErrorCode.E_HS_TIMEOUT,
     ErrorCode.E_IDLE,
+    ErrorCode.E_MAN_TIMEOUT,
     ErrorCode.E_NO_PATH,
     ErrorCode.E_RESET,
 )
