@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from quinkgl.wire.cbor import Buffer, bstr, decode_untrusted, tstr, uint
-from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
+from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.limits import CONSTANTS, HARD, LIMITS
 from quinkgl.wire.messages.schema import KIND, Schema, kind_untrusted, unknown_kind_untrusted
 
@@ -98,9 +98,22 @@ def encode_fetch_message(message: FetchMessage) -> bytes:
             fields: dict[int, object] = {KIND: _PIECE, _OFFSET: offset, _TOTAL: total, _DATA: data}
             if signature is not None:
                 fields[_SIGNATURE] = signature
-            return _PIECE_SCHEMA.encode(fields)
+            encoded = _PIECE_SCHEMA.encode(fields)
+            fault = _piece_fault(message)
+            if fault is not None:
+                raise LocalProtocolError(ErrorCode.E_USAGE, fault, section="H-031")
+            return encoded
         case FetchRefused(code, reason):
             return _REFUSE_SCHEMA.encode({KIND: _REFUSE, _CODE: code, _FIELD: "", _REASON: reason})
+
+
+def _piece_fault(piece: Piece) -> str | None:
+    """Say what is wrong with a piece beyond its schema."""
+    if piece.offset + len(piece.data) > piece.total:
+        return "PIECE: ends behind the manifest"
+    if piece.signature is not None and piece.offset:
+        return "PIECE: a signature that is not with the first piece"
+    return None
 
 
 def decode_fetch_message_untrusted(data: Buffer) -> FetchMessage | None:
@@ -119,14 +132,9 @@ def decode_fetch_message_untrusted(data: Buffer) -> FetchMessage | None:
         case 5:
             fields = _PIECE_SCHEMA.read_untrusted(value)
             piece = Piece(fields[_OFFSET], fields[_TOTAL], fields[_DATA], fields.get(_SIGNATURE))
-            if piece.offset + len(piece.data) > piece.total:
-                raise RemoteProtocolError(
-                    ErrorCode.E_SCHEMA, "PIECE: ends behind the manifest", section="H-031"
-                )
-            if piece.offset and piece.signature is not None:
-                raise RemoteProtocolError(
-                    ErrorCode.E_SCHEMA, "PIECE: a signature behind the first piece", section="H-031"
-                )
+            fault = _piece_fault(piece)
+            if fault is not None:
+                raise RemoteProtocolError(ErrorCode.E_SCHEMA, fault, section="H-031")
             return piece
         case kind:
             unknown_kind_untrusted(kind, where=_WHERE)
