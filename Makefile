@@ -7,7 +7,7 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
 FUZZ_ARGS ?= --all
-SIM_ARGS ?= --count 20
+SIM_ARGS ?= --count 20 --results build/sim-quick.jsonl
 PYTEST_WORKERS ?= 2
 SEEDS ?= 0 1 2 3 4
 
@@ -80,7 +80,8 @@ $(VENV)/.installed-fuzz: $(VENV)/.installed-dev
 fuzz: $(VENV)/.installed-fuzz  ## Every fuzz harness for a fixed number of executions (FUZZ_ARGS='frames --runs 100000')
 	$(BIN)/python -m fuzz $(FUZZ_ARGS)
 
-sim: $(VENV)/.installed-dev  ## Whole swarms of 30 peers in virtual time, some of them hostile (SIM_ARGS='--count 1000')
+sim: $(VENV)/.installed-dev  ## Whole swarms of 30 peers in virtual time, some of them hostile (SIM_ARGS='--count 1000 --workers 2')
+	rm -f build/sim-quick.jsonl
 	$(BIN)/python tools/sim_seeds.py $(SIM_ARGS)
 
 network: $(VENV)/.installed-dev  ## Whole transfers over 500 bad links in virtual time

@@ -21,7 +21,7 @@ from quinkgl.manifest.canonical import canonical_json
 from quinkgl.wire import packets
 from quinkgl.wire.addresses import decode_address_untrusted
 from quinkgl.wire.cbor import decode_untrusted
-from quinkgl.wire.errors import RemoteProtocolError
+from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
 from quinkgl.wire.frames import decode_frames_untrusted
 from quinkgl.wire.messages import (
     exchange,
@@ -40,6 +40,13 @@ ROUNDS = 3000
 def long(data: bytes) -> bytes:
     """As a long packet: what is none goes elsewhere."""
     return bytes([data[0] | 0xC0]) + data[1:] if data else data
+
+
+def one_of(data: bytes, *types: packets.LongType) -> None:
+    """Read a long packet that has to be of one of these types: a changed byte may make it another one."""
+    packet = packets.decode_long_untrusted(long(data))
+    if packet.type not in types:
+        raise RemoteProtocolError(ErrorCode.E_PROTOCOL, f"a {packet.type.name}")
 
 
 Decoder = Callable[[bytes], object]
@@ -78,12 +85,12 @@ CASES: dict[str, tuple[Decoder, Decoder, list[bytes]]] = {
         ],
     ),
     "INIT": (
-        lambda data: packets.decode_long_untrusted(long(data)),
+        lambda data: one_of(data, packets.LongType.INIT),
         lambda data: handshake.decode_init(long(data)),
         [bytes_of("long-packets", "INIT_without_padding").ljust(size, b"\0") for size in (1200, 1300)],
     ),
     "RESP": (
-        lambda data: packets.decode_long_untrusted(long(data)),
+        lambda data: one_of(data, packets.LongType.RESP, packets.LongType.FIN),
         lambda data: handshake.decode_answer(long(data)),
         [bytes_of("long-packets", "RESP")],
     ),
