@@ -23,23 +23,32 @@ from quinkgl.swarm import (
     UpdateReceived,
 )
 from quinkgl.testing.swarms import small_manifest
-from quinkgl.transport import ConnectionEstablished, Endpoint, EndpointConfig, MessageReceived
-from quinkgl.transport.connection import ConnectionConfig
+from quinkgl.transport import (
+    ConnectionConfig,
+    ConnectionEstablished,
+    Endpoint,
+    EndpointConfig,
+    MessageReceived,
+    ObjectConfig,
+)
 from quinkgl.udp import Offload
 from quinkgl.wire.control import Channel
 from quinkgl_trio.driver import UdpDriver, open_driver
 from quinkgl_trio.hashing import hash_off_loop
-from quinkgl_trio.sockets import bind_udp
+from quinkgl_trio.sockets import BoundSocket, bind_udp
 
 _LOOPBACK = ("127.0.0.1", 0)
 _KEYS = derive_member_keys(b"the swarm of the benchmarks")
 
 
-def _endpoint_config(datagram: int) -> EndpointConfig:
-    return EndpointConfig(connection=ConnectionConfig(datagram_bytes=datagram, max_datagram_bytes=datagram))
+def _endpoint_config(datagram: int, bound: BoundSocket) -> EndpointConfig:
+    return EndpointConfig(
+        connection=ConnectionConfig(datagram_bytes=datagram, max_datagram_bytes=datagram),
+        objects=ObjectConfig(receive_buffer_bytes=bound.receive_buffer_bytes),
+    )
 
 
-def _swarm(name: str, address: tuple[str, int], datagram: int) -> Swarm:
+def _swarm(name: str, bound: BoundSocket, datagram: int) -> Swarm:
     manifest = small_manifest(name)
     return Swarm(
         manifest=manifest,
@@ -47,8 +56,8 @@ def _swarm(name: str, address: tuple[str, int], datagram: int) -> Swarm:
         capabilities=Capabilities(
             manifest.model.arch_hash, manifest.task.input_shape, manifest.task.output_shape
         ),
-        addresses=(address,),
-        config=SwarmConfig(endpoint=_endpoint_config(datagram), offer_interval_s=0.0, target_peers=0),
+        addresses=(bound.address,),
+        config=SwarmConfig(endpoint=_endpoint_config(datagram, bound), offer_interval_s=0.0, target_peers=0),
         now=trio.current_time(),
         unix_now=time.time(),
     )
@@ -81,7 +90,7 @@ async def _receive(
 
     async def member(*, task_status: trio.TaskStatus[None]) -> None:
         bound = bind_udp(_LOOPBACK)
-        swarm = _swarm("bench", bound.address, datagram)
+        swarm = _swarm("bench", bound, datagram)
         async with open_driver(swarm, bound, offload=offload) as driver:
             ports.append(bound.address[1])
             task_status.started()
@@ -108,7 +117,7 @@ async def _send(
 ) -> None:
     body = payload(size, seed)
     bound = bind_udp(_LOOPBACK)
-    swarm = _swarm("bench", bound.address, datagram)
+    swarm = _swarm("bench", bound, datagram)
     async with open_driver(swarm, bound, offload=offload) as driver:
         for port in ports:
             driver.call(lambda now, port=port: swarm.connect(("127.0.0.1", port), now=now))

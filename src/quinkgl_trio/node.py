@@ -24,7 +24,7 @@ from quinkgl.storage import CheckpointError, list_checkpoints
 from quinkgl.swarm import Capabilities, PeerView, Swarm, SwarmConfig, SwarmEvent
 from quinkgl.topology import SelectionContext, TopologyStrategy
 from quinkgl.training import RoundCompleted, RoundConfig
-from quinkgl.transport import ConnectionConfig, EndpointConfig, KeyLog
+from quinkgl.transport import ConnectionConfig, EndpointConfig, KeyLog, ObjectConfig
 from quinkgl.wire.addresses import Address, format_address
 from quinkgl_trio.background import background
 from quinkgl_trio.bootstrap import PeerTarget
@@ -333,7 +333,9 @@ class Node:
             join_secret=self._join_secret,
             config=SwarmConfig(
                 endpoint=EndpointConfig(
-                    keylog=self._keylog, connection=ConnectionConfig(mtu_discovery=bound.probes_path_mtu)
+                    keylog=self._keylog,
+                    connection=ConnectionConfig(mtu_discovery=bound.probes_path_mtu),
+                    objects=ObjectConfig(receive_buffer_bytes=bound.receive_buffer_bytes),
                 ),
                 max_object_bytes=self._learner.update_bytes,
                 offer_interval_s=self.gossip.offer_interval_s,

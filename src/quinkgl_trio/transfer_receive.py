@@ -101,9 +101,7 @@ async def _receive(
             keys=keys_of(ticket, args.secret_file),
             rng=random.SystemRandom(),
             now=trio.current_time(),
-            config=endpoint_config(
-                open_key_log(args.keylog, context.output), mtu_discovery=bound.probes_path_mtu
-            ),
+            config=endpoint_config(open_key_log(args.keylog, context.output), bound),
         )
         started = time.monotonic()
         resumed = sink.verified_bytes

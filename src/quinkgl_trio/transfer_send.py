@@ -87,9 +87,7 @@ async def _send(
         keys=keys_of(ticket, args.secret_file),
         rng=random.SystemRandom(),
         now=trio.current_time(),
-        config=endpoint_config(
-            open_key_log(args.keylog, context.output), mtu_discovery=bound.probes_path_mtu
-        ),
+        config=endpoint_config(open_key_log(args.keylog, context.output), bound),
     )
     endpoint.file = file
     machine: Machine[EndpointEvent] = endpoint

@@ -19,6 +19,7 @@ from quinkgl.wire.limits import HARD
 from quinkgl.wire.messages.session import TransportParameters
 from quinkgl_trio.background import background
 from quinkgl_trio.signals import exit_code_for, signals_to
+from quinkgl_trio.sockets import BoundSocket
 from quinkgl_trio.transfer_ticket import Ticket
 
 IDLE_TIMEOUT_S: Final = 10.0
@@ -33,12 +34,12 @@ _HANDSHAKE_TRIES: Final = 3
 _SECRET_BYTES: Final = 1024
 
 
-def endpoint_config(keylog: KeyLog | None, *, mtu_discovery: bool) -> EndpointConfig:
+def endpoint_config(keylog: KeyLog | None, bound: BoundSocket) -> EndpointConfig:
     """The protocol's limits, but for objects as large as it allows and peers that die."""
     return EndpointConfig(
         parameters=TransportParameters(idle_timeout_s=IDLE_TIMEOUT_S),
-        connection=ConnectionConfig(keepalive_s=_KEEPALIVE_S, mtu_discovery=mtu_discovery),
-        objects=ObjectConfig(object_bytes=HARD.object_bytes),
+        connection=ConnectionConfig(keepalive_s=_KEEPALIVE_S, mtu_discovery=bound.probes_path_mtu),
+        objects=ObjectConfig(object_bytes=HARD.object_bytes, receive_buffer_bytes=bound.receive_buffer_bytes),
         handshake_timeout_s=_HANDSHAKE_TIMEOUT_S,
         handshake_tries=_HANDSHAKE_TRIES,
         keylog=keylog,

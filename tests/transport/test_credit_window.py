@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from quinkgl.transport.credit_window import CreditWindow
+from quinkgl.transport.objects import ObjectExchange
+from quinkgl.transport.reassembly import ObjectConfig, Reassembly
 from quinkgl.wire.limits import HARD, LIMITS
 
 DEFAULT, MOST = LIMITS.credit_per_transfer_bytes, HARD.credit_per_transfer_bytes
@@ -18,6 +20,29 @@ def feed(window: CreditWindow, per_round_trip: int, *, rtt_s: float, round_trips
 
 def test_it_begins_at_the_default():
     assert CreditWindow().size_bytes == DEFAULT
+
+
+@pytest.mark.req("O-017")
+@pytest.mark.parametrize(
+    ("receive_buffer_bytes", "expected"),
+    [
+        (0, DEFAULT),
+        (212_992, DEFAULT),
+        (2 * DEFAULT, DEFAULT),
+        (3 * DEFAULT, 3 * DEFAULT // 2),
+        (4 * DEFAULT, 2 * DEFAULT),
+        (64 * DEFAULT, 2 * DEFAULT),
+    ],
+)
+def test_an_exchange_begins_with_half_of_the_receive_buffer_within_bounds(receive_buffer_bytes, expected):
+    config = ObjectConfig(receive_buffer_bytes=receive_buffer_bytes)
+    assert ObjectExchange(Reassembly(config)).window.size_bytes == expected
+
+
+def test_a_path_that_brings_less_than_the_first_window_leaves_it_as_it_is():
+    window = CreditWindow(2 * DEFAULT)
+    feed(window, DEFAULT // 2, rtt_s=0.1, round_trips=3)
+    assert window.size_bytes == 2 * DEFAULT
 
 
 @pytest.mark.req("O-017")

@@ -86,13 +86,13 @@ def test_a_wrong_bit_is_found_in_its_leaf(list_first):
 
 @pytest.mark.req("O-024")
 def test_a_wrong_leaf_is_found_long_before_the_object_is_whole():
-    body = random.Random(2).randbytes(40 * LEAF_BYTES)
+    body = random.Random(2).randbytes(80 * LEAF_BYTES)
     wrong = bytearray(b"".join(leaf_hashes(body)) + body)
     begin = list_bytes(len(body))
     wrong[begin + 7] ^= 1
     made = receiver(body)
-    feed(made, 0, begin + 15 * LEAF_BYTES, space=bytes(wrong))
-    at = begin + 15 * LEAF_BYTES
+    feed(made, 0, begin + 31 * LEAF_BYTES, space=bytes(wrong))
+    at = begin + 31 * LEAF_BYTES
     assert refusal(made, at, bytes(wrong[at : at + LEAF_BYTES])) is ErrorCode.E_OBJ_HASH
 
 

@@ -1,9 +1,9 @@
 """How much one transfer may have on the way (spec 9.4): grows with the bandwidth-delay product of the path.
 
 What one round trip brings is what the window must hold for the sender never to wait, so the window is kept at
-twice that, between the default and the maximum of ``credit_per_transfer_bytes``. On a path of a few
-milliseconds the default never holds anybody back, while a larger window could fill the socket's buffer faster
-than it is read; there it stays.
+twice that, between what it began with and the maximum of ``credit_per_transfer_bytes``. On a path of a few
+milliseconds it stays: a window larger than half of the socket's buffer could fill that faster than it is
+read.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ class CreditWindow:
 
     __slots__ = ("_ends_at", "_received", "size_bytes")
 
-    def __init__(self) -> None:
-        self.size_bytes = LIMITS.credit_per_transfer_bytes
+    def __init__(self, size_bytes: int = LIMITS.credit_per_transfer_bytes) -> None:
+        """Begin with ``size_bytes``."""
+        self.size_bytes = size_bytes
         self._received = 0
         self._ends_at = 0.0
 

@@ -18,14 +18,14 @@ from quinkgl.transport.sinks import MemorySink, ObjectSink
 from quinkgl.transport.wanted import WantedRanges, missing_ranges
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
 from quinkgl.wire.limits import LIMITS
-from quinkgl.wire.merkle import HASH_BYTES, LEAF_BYTES, hash_batch, leaf_count, list_bytes, merkle_root
+from quinkgl.wire.merkle import HASH_BYTES, LEAF_BYTES, hash_batch, leaf_count, list_bytes, list_root
 
 _MAX_GAPS = 4096
 """How scattered the received bytes may be.
 
 A sender of whole packets stays far below, one of crumbs does not.
 """
-_LEAVES_AT_ONCE = 16
+_LEAVES_AT_ONCE = 32
 """Whole leaves wait until there are so many, and are verified together: looking at each as it becomes whole
 would cost a tenth of the transfer's time."""
 
@@ -227,10 +227,10 @@ class ObjectReceiver:
 
     def _verify_list(self) -> None:
         # O-024
-        leaves = [bytes(self._list[i : i + HASH_BYTES]) for i in range(0, self._list_bytes, HASH_BYTES)]
-        if merkle_root(leaves) != self.root:
+        leaves = bytes(self._list)
+        if list_root(leaves) != self.root:
             raise _hash_error("leaf list does not give the offered root")
-        self.sink.keep_list(bytes(self._list))
+        self.sink.keep_list(leaves)
         self._list_known = True
 
     def _verify_leaves(self) -> None:

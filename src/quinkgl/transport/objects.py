@@ -44,7 +44,7 @@ class ObjectExchange:
 
     def __init__(self, reassembly: Reassembly, peer: bytes = b"") -> None:
         """Begin with no transfer; ``reassembly`` is shared by all exchanges of an endpoint."""
-        self.window = CreditWindow()
+        self.window = CreditWindow(reassembly.config.credit_window_bytes)
         """What one incoming transfer may have on the way."""
         self._reassembly = reassembly
         self._peer = peer

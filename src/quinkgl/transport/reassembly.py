@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from quinkgl.transport.sinks import MemorySink
 from quinkgl.wire.limits import LIMITS
 
+_MOST_TIMES_DEFAULT = 2
+"""A window beyond twice the default brings nothing more on a path of less than a millisecond."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectConfig:
@@ -32,8 +35,17 @@ class ObjectConfig:
     min_rate_window_s: float = LIMITS.transfer_min_rate_window_s
     transfer_stall_s: float = LIMITS.transfer_stall_s
     """An offer or a transfer that stands still for so long ends with TOO_SLOW."""
+    receive_buffer_bytes: int = 0
+    """What the carrier holds of what has arrived and was not read yet: a socket's receive buffer, as the
+    kernel granted it. 0 where nobody knows."""
     partials: int = LIMITS.partials
     partial_keep_s: float = LIMITS.partial_keep_s
+
+    @property
+    def credit_window_bytes(self) -> int:
+        """The window that a transfer begins with: half of the receive buffer, at least the default."""
+        default = LIMITS.credit_per_transfer_bytes
+        return max(default, min(self.receive_buffer_bytes // 2, _MOST_TIMES_DEFAULT * default))
 
     @property
     def min_window_bytes(self) -> float:

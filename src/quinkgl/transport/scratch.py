@@ -25,9 +25,9 @@ from quinkgl.transport.staging import (
 )
 from quinkgl.wire.packets import BULK_HEADER, BULK_OVERHEAD_BYTES
 
-RUN_BYTES = 4 * 65_536
+RUN_BYTES = 8 * 65_536
 """The longest run that is opened in one sweep: a driver may hand several on as one."""
-RUN_PACKETS = 256
+RUN_PACKETS = 512
 _SIZES_KEPT = 4
 _PLACES_KEPT = 8
 """Where a driver's runs begin in its memory: at its start, or behind one that ended early."""

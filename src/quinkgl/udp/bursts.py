@@ -43,15 +43,15 @@ _MSG_CTRUNC: Final = getattr(socket, "MSG_CTRUNC", 0x08)
 
 _ROOM: Final = 65_536
 """Free bytes that each read needs: with fewer, a merged run would be cut short and lost."""
-_GATHERED_BYTES: Final = 4 * _ROOM
-_GATHERED_SEGMENTS: Final = 256
+_GATHERED_BYTES: Final = 8 * _ROOM
+_GATHERED_SEGMENTS: Final = 512
 """What is handed on as one run at most. It may be several times what one call brings: the machine's work for
 a run hardly depends on its length, until its buffers no longer fit into a core's cache."""
 _BUFFER_BYTES: Final = _GATHERED_BYTES + _ROOM
 _BURST_READS: Final = 256
-_BURST_BYTES: Final = 8 * _ROOM
+_BURST_BYTES: Final = 16 * _ROOM
 """A burst ends after so many calls or bytes: then events, acknowledgements and other tasks get their turn.
-Eight merged runs are what one acknowledgement should cover; fewer datagrams a burst than about 64 would let
+Sixteen merged runs are what one acknowledgement should cover; fewer datagrams a burst than about 64 would let
 the waiting in between cost more than the datagrams."""
 
 _BROKEN_SOCKET: Final = frozenset({errno.EBADF, errno.ENOTSOCK})

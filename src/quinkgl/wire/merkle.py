@@ -14,6 +14,7 @@ from quinkgl.wire.limits import LIMITS
 
 HASH_BYTES = 32
 LEAF_BYTES = LIMITS.leaf_bytes
+_PAIR_BYTES = 2 * HASH_BYTES
 _LEAVES_AT_ONCE = 64
 """One call of a mapper: a megabyte, so that handing it out costs nothing beside it."""
 
@@ -53,15 +54,22 @@ def hash_batch(view: memoryview) -> list[bytes]:
 
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
     """Combine leaf hashes into the root; at least one leaf."""
-    level = list(leaves)
-    while len(level) > 1:
+    return list_root(b"".join(leaves))
+
+
+def list_root(leaves: bytes) -> bytes:
+    """Combine a leaf list, which is the leaf hashes one after another, into the root."""
+    sha256 = hashlib.sha256
+    level = leaves
+    while len(level) > HASH_BYTES:
+        paired = len(level) - len(level) % _PAIR_BYTES
         above = [
-            hashlib.sha256(b"\x01" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)
+            sha256(b"\x01" + level[start : start + _PAIR_BYTES]).digest()
+            for start in range(0, paired, _PAIR_BYTES)
         ]
-        if len(level) % 2:
-            above.append(level[-1])
-        level = above
-    return level[0]
+        above.append(level[paired:])
+        level = b"".join(above)
+    return level
 
 
 def list_bytes(size: int) -> int:
