@@ -99,7 +99,9 @@ def test_signatures_are_remembered_only_while_somebody_wants_it():
             with pytest.raises(RemoteProtocolError):
                 verify_bytes_untrusted(signer.peer_id, b"said", bad)
         assert len(known) == 1
+        verify_bytes_untrusted(signer.peer_id, b"also said", signer.sign_bytes(b"also said"))
+        assert len(known) == 2
     verify_bytes_untrusted(signer.peer_id, b"not said", bad)
-    assert len(known) == 1
+    assert len(known) == 2
     with pytest.raises(RemoteProtocolError):
         verify_bytes_untrusted(signer.peer_id, b"said", bad)

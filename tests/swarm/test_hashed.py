@@ -25,6 +25,17 @@ def test_it_is_the_same_in_threads_as_in_one_go(size):
             assert hashed.body == body
 
 
+def test_a_mapper_is_handed_a_megabyte_a_call():
+    sizes = []
+
+    def note(function, batches):
+        sizes.extend(len(batch) for batch in batches)
+        return map(function, batches)
+
+    hash_object(bytes(2 * MEGABYTE + 5), mapper=note)
+    assert sizes == [MEGABYTE, MEGABYTE, 5]
+
+
 def test_a_body_that_can_be_written_is_shared_and_shown_read_only():
     body = bytearray(100)
     hashed = hash_object(body)

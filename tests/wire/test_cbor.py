@@ -213,6 +213,7 @@ REFUSED = {
     "7b7fffffffffffffff": ErrorCode.E_CBOR,
     "81": ErrorCode.E_CBOR,
     "9a7fffffff00": ErrorCode.E_CBOR,
+    "8258c8" + 200 * "00" + "9904b0" + 1100 * "00": ErrorCode.E_CBOR,
     "a100": ErrorCode.E_CBOR,
     "bb7fffffffffffffff0000": ErrorCode.E_CBOR,
     "f8": ErrorCode.E_CBOR,

@@ -204,6 +204,12 @@ def test_what_is_signed_is_shown_by_name():
         assert name in {field.name for field in fields}
 
 
+def test_numbers_are_shown_with_their_sign():
+    for number in (0, 23, 24, -1, -2, -25, -1000):
+        (field,) = dissect_cbor(encode(number))
+        assert field.text == str(number)
+
+
 def test_nesting_without_end_is_unexplained():
     data = b"\x81" * 100 + b"\x00"
     assert unexplained(tiled(data, dissect_cbor(data))) > 0
