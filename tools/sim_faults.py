@@ -3,9 +3,9 @@
     python tools/sim_faults.py                  # each fault, the seed on record first, then seed after seed
     python tools/sim_faults.py proof restart    # those whose name contains a word
 
-Faults stand in ``deep/*.toml``; a row's ``seed`` and ``peers`` are those of a world that found it. A world
-that fails with a fault must pass without it. What came out is kept as JSON lines, so that a run that was cut
-off goes on where it was; another text of the fault, or other wishes, make another line. Exit code 1 where a
+Faults stand in ``deep/*.toml``; a row's ``seed``, ``peers`` and ``until_s`` are those of a world that found it. A
+world that fails with a fault must pass without it. What came out is kept as JSON lines, so that a run that was
+cut off goes on where it was; another text of the fault, or other wishes, make another line. Exit code 1 where a
 fault was not found, or where its world fails anyway.
 """
 
@@ -39,6 +39,8 @@ class Fault(NamedTuple):
     new: str
     seed: int | None
     peers: int
+    until_s: float
+    """Virtual seconds before the heal."""
 
     @property
     def key(self) -> str:
@@ -67,7 +69,7 @@ def read_faults(words: Sequence[str] = (), root: Path = ROOT) -> list[Fault]:
     faults: list[Fault] = []
     for path in sorted((root / "tools" / "deep").glob("*.toml")):
         rows = tomllib.loads(path.read_text(encoding="utf-8"))["fault"]
-        faults += [Fault(**{"seed": None, "peers": 14, **row}) for row in rows]
+        faults += [Fault(**{"seed": None, "peers": 14, "until_s": 30.0, **row}) for row in rows]
     return [fault for fault in faults if not words or any(word in fault.name for word in words)]
 
 
@@ -84,9 +86,10 @@ def run_world(tree: Path, seed: int, peers: int, until_s: float) -> Found | None
     return None if failed is None else Found(failed.group(1), float(when.group(1)))
 
 
-def hunt(fault: Fault, seeds: int, until_s: float) -> dict[str, Any]:
+def hunt(fault: Fault, seeds: int) -> dict[str, Any]:
     """Look for a fault, in the world on record first, and return the line of what came out."""
-    line = {"key": fault.key, "fault": fault.name, "peers": fault.peers, "until_s": until_s, "seeds": seeds}
+    wishes = {"peers": fault.peers, "until_s": fault.until_s}
+    line = {"key": fault.key, "fault": fault.name, **wishes, "seeds": seeds}
     order = [*([] if fault.seed is None else [fault.seed]), *range(seeds)]
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
@@ -94,10 +97,10 @@ def hunt(fault: Fault, seeds: int, until_s: float) -> dict[str, Any]:
             shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
         fault.plant(tree)
         for seed in dict.fromkeys(order):
-            found = run_world(tree, seed, fault.peers, until_s)
+            found = run_world(tree, seed, **wishes)
             if found is None:
                 continue
-            without = run_world(ROOT, seed, fault.peers, until_s)
+            without = run_world(ROOT, seed, **wishes)
             anyway = "" if without is None else without.failure
             return {**line, "seed": seed, **found._asdict(), "without": anyway}
     return {**line, "seed": None, "failure": "", "virtual_s": None, "without": ""}
@@ -120,25 +123,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("words", nargs="*", help="parts of names")
     parser.add_argument("--seeds", type=int, default=40, help="worlds to run before a fault counts as missed")
-    parser.add_argument("--until", type=float, default=30.0, help="virtual seconds before the heal")
     parser.add_argument("--results", type=Path, default=ROOT / "build" / "sim-faults.jsonl")
     options = parser.parse_args(arguments)
     os.nice(_NICE)
     options.results.parent.mkdir(parents=True, exist_ok=True)
-    known: dict[str, dict[str, Any]] = {}
+    known: dict[tuple[str, int, float, int], dict[str, Any]] = {}
     if options.results.exists():
         for text in options.results.read_text(encoding="utf-8").splitlines():
             line = json.loads(text)
-            if (line["seeds"], line["until_s"]) == (options.seeds, options.until):
-                known[line["key"]] = line
+            known[line["key"], line["peers"], line["until_s"], line["seeds"]] = line
     good = True
     faults = read_faults(options.words)
     for fault in faults:
-        if fault.key not in known:
-            known[fault.key] = hunt(fault, options.seeds, options.until)
+        wanted = (fault.key, fault.peers, fault.until_s, options.seeds)
+        if wanted not in known:
+            known[wanted] = hunt(fault, options.seeds)
             with options.results.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(known[fault.key]) + "\n")
-        good = tell(known[fault.key]) and good
+                file.write(json.dumps(known[wanted]) + "\n")
+        good = tell(known[wanted]) and good
     return 0 if good and faults else 1
 
 

@@ -20,9 +20,8 @@ def meet_all(net, state, life):
     assert net.network.run(lambda: len(net.members[3].machine.peers()) == 3, limit_s=200)
 
 
-@pytest.mark.req("G-030", "G-031", "G-033")
-def test_a_proof_reaches_all_and_nobody_keeps_a_session_with_the_convict():
-    net = SwarmNetwork(seed=2)
+def convict_member_3(net):
+    """Have member 3 sign two updates for one round, and the others see both; return its peer id."""
     net.mesh(3)
     liar, address = net.identity(3).peer_id, net.address(3)
     state = net.add().machine.state()
@@ -37,6 +36,13 @@ def test_a_proof_reaches_all_and_nobody_keeps_a_session_with_the_convict():
     assert net.network.run(
         lambda: all(convicted(net.members[index]) == [liar] for index in (0, 1, 2)), limit_s=120
     )
+    return liar
+
+
+@pytest.mark.req("G-030", "G-031", "G-033")
+def test_a_proof_reaches_all_and_nobody_keeps_a_session_with_the_convict():
+    net = SwarmNetwork(seed=2)
+    liar = convict_member_3(net)
     heard = [len(net.members[index].events) for index in (0, 1, 2)]
     net.network.run(limit_s=60.0)  # some intervals in which a peer of the view is suggested
     for index in (0, 1, 2):
@@ -52,3 +58,14 @@ def test_a_proof_reaches_all_and_nobody_keeps_a_session_with_the_convict():
     net.connect(3, 0)
     net.network.run(limit_s=10.0)
     assert liar not in [view.peer for view in net.members[0].machine.peers()]
+
+
+@pytest.mark.req("G-033")
+def test_a_member_that_forgot_hears_of_the_proof_in_its_next_session():
+    net = SwarmNetwork(seed=3)
+    liar = convict_member_3(net)
+    net.network.remove(net.address(3))
+    net.network.remove(net.address(2))
+    net.add(index=2, life=2)
+    net.connect(2, 0)
+    assert net.network.run(lambda: convicted(net.members[2]) == [liar], limit_s=120)
