@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 
 import pytest
@@ -721,6 +722,67 @@ def test_a_later_life_is_a_higher_incarnation_whatever_the_clock_says():
     for unix_now in (UNIX, UNIX - 1000, UNIX + 1000):
         again = publish(later_life(machine, unix_now=unix_now), 1).incarnation
         assert again > first
+
+
+def refused(machine, root, code=ErrorCode.E_RND_REPLAY, by=THEM):
+    machine.object_refused(by.peer_id, root, code, now=machine.now)
+
+
+@pytest.mark.req("G-002", "G-008")
+def test_an_author_that_lost_its_state_and_its_time_rises_above_its_earlier_life():
+    """Each refusal of a new update takes it higher, by more each time, and five times at the most."""
+    machine = gossip()
+    for peer in (THEM, OTHER):
+        machine.peer_connected(peer.peer_id, now=machine.now)
+    incarnations = [publish(machine, 1).incarnation]
+    for round in range(2, 10):
+        refused(machine, root_of(round - 1))
+        refused(machine, root_of(round - 1), by=OTHER)  # the same update, and so the same reason
+        incarnations.append(publish(machine, round).incarnation)
+        assert machine.state()["incarnation"] == incarnations[-1]
+    grown = [after - before for before, after in itertools.pairwise(incarnations)]
+    for number, step in enumerate(grown[:5]):
+        least = 2**22 * 16**number
+        assert least <= step < 2 * least
+    assert grown[5:] == [0, 0, 0]
+
+
+@pytest.mark.req("G-008")
+def test_no_two_lives_rise_by_the_same():
+    """They may have begun at one wrong time, and one header for two updates would convict their author."""
+    rises = []
+    for seed in range(3):
+        machine = listening(seed=seed)
+        publish(machine, 1)
+        refused(machine, root_of(1))
+        rises.append(publish(machine, 2).incarnation)
+    assert len(set(rises)) == len(rises)
+
+
+@pytest.mark.req("G-008")
+@pytest.mark.parametrize(
+    ("root", "code"),
+    [
+        (root_of(1), ErrorCode.E_RND_REPLAY),  # not the newest
+        (root_of(2), ErrorCode.E_RND_STALE),
+        (root_of(2), ErrorCode.NOT_WANTED),
+        (root_of(2), ErrorCode.E_IDLE),
+        (root_of(9), ErrorCode.E_RND_REPLAY),  # nobody's
+    ],
+)
+def test_an_incarnation_stays_for_any_other_refusal(root, code):
+    machine = listening()
+    before = [publish(machine, round).incarnation for round in (1, 2)]
+    refused(machine, root, code)
+    assert {*before, publish(machine, 3).incarnation} == {UNIX * 1000}
+
+
+@pytest.mark.req("G-008")
+def test_a_stranger_refuses_nothing():
+    machine = gossip()
+    before = publish(machine, 1).incarnation
+    refused(machine, root_of(1))
+    assert publish(machine, 2).incarnation == before
 
 
 @pytest.mark.parametrize(

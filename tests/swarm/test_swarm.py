@@ -546,6 +546,30 @@ def test_the_others_go_on_when_a_member_crashes_and_it_rejoins_with_its_state():
     assert net.network.run(lambda: len(updates_of(net.members[0])) == 2, limit_s=30)
 
 
+@pytest.mark.req("G-008")
+def test_a_member_that_lost_its_state_and_whose_clock_was_set_back_is_heard_again():
+    """It cannot know how high its earlier life was; the refusals tell it, update by update."""
+    ahead_s = 20 * 3600.0
+    net = SwarmNetwork(22)
+    net.add(config=QUICK)
+    net.add(config=QUICK, unix_error_s=ahead_s)
+    net.connect(1, 0)
+    assert net.network.run(lambda: all(node.machine.peers() for node in net.members), limit_s=30)
+    net.publish(1, b"before", round=7)
+    assert net.network.run(lambda: bool(updates_of(net.members[0])), limit_s=30)
+    net.network.remove(net.address(1))
+    net.add(config=QUICK, index=1, life=1)
+    net.connect(1, 0)
+    assert net.network.run(lambda: bool(net.members[1].machine.peers()), limit_s=30)
+    for round in (1, 2):  # the first adds more than an hour, the second most of a day
+        net.publish(1, bytes([round]), round=round)
+        assert net.network.run(lambda n=round: len(events_of(net, 1, UpdateNotDelivered)) == n, limit_s=30)
+        assert events_of(net, 1, UpdateNotDelivered)[-1].code == ErrorCode.E_RND_REPLAY
+    net.publish(1, b"after", round=3)
+    assert net.network.run(lambda: bool(events_of(net, 1, UpdateDelivered)), limit_s=30)
+    assert [bytes(update.body) for update in updates_of(net.members[0])] == [b"before", b"after"]
+
+
 @pytest.mark.req("S-051", "S-052")
 def test_a_restart_is_noticed_before_the_old_session_times_out():
     net = pair(seed=21)

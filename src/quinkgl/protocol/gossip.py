@@ -307,6 +307,13 @@ class Gossip(Machine[GossipEvent]):
             self._apply(peer, author, Input.FAILED)
 
     @exclusive
+    def object_refused(self, peer: PeerId, root: bytes, code: int, *, now: float) -> None:
+        """Say that the offer of an object ``root`` of ours ended without success, and with what code."""
+        self._advance(now)
+        if peer in self._authors:
+            self._publisher.refused(root, code)
+
+    @exclusive
     def object_delivered(self, peer: PeerId, root: bytes, *, now: float) -> None:
         """Say that a peer has the whole of an update of ours."""
         self._advance(now)

@@ -1,7 +1,9 @@
 """One's own updates: the header of each is signed once, under a position above all before it.
 
 A position is never signed twice with different roots [G-001]: the incarnation grows with each start of the
-node, and the round with each update. Source: ``spec/11-gossip.md``, 11.3.
+node, and the round with each update. A node that has lost its state, and whose wall clock was set back,
+cannot know how high an earlier life was; those that remember refuse its updates as replays, and it goes
+higher [G-008]. Source: ``spec/11-gossip.md``, 11.3 and 11.4.
 """
 
 from __future__ import annotations
@@ -14,10 +16,17 @@ from quinkgl.crypto.cose import sign1
 from quinkgl.crypto.identity import Identity
 from quinkgl.protocol.machine import check_unix, misuse
 from quinkgl.protocol.update_gate import DOMAIN
+from quinkgl.wire.errors import ErrorCode
 from quinkgl.wire.messages.gossip import NONCE_BYTES, UpdateHeader, UpdateObject, encode_update_header
 
 if TYPE_CHECKING:
     import random
+
+_RAISES = 5
+"""How often an incarnation is raised in one life: a peer that refuses everything shall not use them up."""
+_FIRST_RAISE_BITS = 22
+_RAISE_GROWTH_BITS = 4
+"""By how much: 2^22 ms, more than an hour, at first, then 16 times as much each time; nine years at last."""
 
 
 class Publisher:
@@ -40,6 +49,8 @@ class Publisher:
         self._rng = rng
         self._unix_offset_s = unix_now - now
         self._published: int | None = None
+        self._newest_root = b""
+        self._raises = 0
 
     def set_unix_time(self, unix_now: float, *, now: float) -> None:
         """Tell the wall-clock time at ``now``, which :func:`check_unix` has passed."""
@@ -48,6 +59,19 @@ class Publisher:
     def follow(self, incarnation: int) -> None:
         """Take an incarnation above that of an earlier life, whatever the wall clock says [G-002]."""
         self.incarnation = max(self.incarnation, incarnation + 1)
+
+    def refused(self, root: bytes, code: int) -> None:
+        """Hear that a peer refused an update; go above an earlier life if that is why [G-008].
+
+        Only the newest update counts: the refusals of one update are one reason.
+        """
+        if code != ErrorCode.E_RND_REPLAY or root != self._newest_root or self._raises >= _RAISES:
+            return
+        bits = _FIRST_RAISE_BITS + _RAISE_GROWTH_BITS * self._raises
+        self._raises += 1
+        self._newest_root = b""
+        # At random: an earlier life that was lost, too, may have climbed from nearly the same time [G-001].
+        self.incarnation += (1 << bits) + self._rng.getrandbits(bits)
 
     def draft(
         self,
@@ -93,4 +117,5 @@ class Publisher:
         """Return the header of a draft with a nonce, and its signed form."""
         header = replace(draft, nonce=self._rng.randbytes(NONCE_BYTES))
         self._published = header.round
+        self._newest_root = header.root
         return header, sign1(self._identity, DOMAIN, encode_update_header(header))

@@ -58,9 +58,10 @@ class Updates:
                 update = self._deliveries.on_delivered(peer, transfer, now=now)
                 if update is not None:
                     self._gossip.object_delivered(peer, update, now=now)
-            case TransferFailed(peer, transfer, _, code, outgoing):
+            case TransferFailed(peer, transfer, root, code, outgoing):
                 if outgoing:
                     self._deliveries.on_failed(peer, transfer, code, now=now)
+                    self._gossip.object_refused(peer, root, code, now=now)
                 else:
                     self._gossip.object_failed(peer, transfer, code, now=now)
 

@@ -73,8 +73,12 @@ class SwarmNetwork:
         capabilities: Capabilities | None = None,
         state: Mapping[str, Any] | None = None,
         life: int = 0,
+        unix_error_s: float = 0.0,
     ) -> Node:
-        """Add a member; ``index`` puts it in the place of an earlier one, as after a restart."""
+        """Add a member; ``index`` puts it in the place of an earlier one, as after a restart.
+
+        Its wall clock is ``unix_error_s`` ahead.
+        """
         manifest = manifest if manifest is not None else small_manifest()
         position = len(self.members) if index is None else index
         if capabilities is None:
@@ -92,7 +96,7 @@ class SwarmNetwork:
             rng=random.Random(f"{self.seed}/{position}/{life}"),  # noqa: S311 - a simulation, keys included
             insecure_deterministic_keys=True,
             now=self.network.now,
-            unix_now=UNIX_START + self.network.now,
+            unix_now=UNIX_START + self.network.now + unix_error_s,
         )
         machine = Checked(swarm, deep=False, now=self.network.now) if self._checked else swarm
         node = self.network.add(self.address(position), machine)

@@ -107,10 +107,8 @@ class Watch:
 
     def on_started(self, peer: Peer) -> None:
         """A life begins."""
-        swarm = peer.swarm
-        incarnation = 0 if swarm is None else int(swarm.state()["gossip"]["incarnation"])
         memory = Memory() if peer.disk is None else peer.disk.memory.copy()
-        self._lives[peer.index] = _Life(incarnation, memory)
+        self._lives[peer.index] = _Life(_incarnation(peer), memory)
 
     def on_stopped(self, peer: Peer) -> None:
         """A life ends by a crash."""
@@ -123,9 +121,13 @@ class Watch:
     def on_published(self, peer: Peer, round: int, root: bytes, body: bytes, targets: list[bytes]) -> None:
         """An update goes out."""
         life = self._lives[peer.index]
-        key = peer.identity.peer_id, life.incarnation, round
+        incarnation = _incarnation(peer)
+        if incarnation < life.incarnation:
+            raise InvariantError(f"node {peer.index} went back from {life.incarnation} to {incarnation}")
+        life.incarnation = incarnation
+        key = peer.identity.peer_id, incarnation, round
         if key in self._published:
-            raise InvariantError(f"node {peer.index} published twice as {life.incarnation}, {round}")
+            raise InvariantError(f"node {peer.index} published twice as {incarnation}, {round}")
         self._published[key] = _Published(root, body)
         life.newest = root
         life.missed.clear()
@@ -310,3 +312,8 @@ class Watch:
         listed = [view.peer for view in swarm.peers()]
         if listed != sorted(life.connected):
             raise InvariantError(f"node {peer.index} lists other peers than it has told of")
+
+
+def _incarnation(peer: Peer) -> int:
+    """Return under which incarnation a peer publishes: it may grow in the course of a life."""
+    return 0 if peer.swarm is None else int(peer.swarm.state()["gossip"]["incarnation"])
