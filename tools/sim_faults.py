@@ -3,10 +3,10 @@
     python tools/sim_faults.py                  # each fault, the seed on record first, then seed after seed
     python tools/sim_faults.py proof restart    # those whose name contains a word
 
-Faults stand in ``deep/*.toml``; a row's ``seed``, ``peers`` and ``until_s`` are those of a world that found it. A
-world that fails with a fault must pass without it. What came out is kept as JSON lines, so that a run that was
-cut off goes on where it was; another text of the fault, or other wishes, make another line. Exit code 1 where a
-fault was not found, or where its world fails anyway.
+Faults stand in ``deep/*.toml``; a row's ``seed``, ``peers`` and ``until_s`` are those of a world that found
+it. A world that fails with a fault must pass without it. What came out is kept as JSON lines, so that a run
+that was cut off goes on where it was; another text of the fault, or other wishes, make another line. Exit
+code 1 where a fault was not found, or where its world fails anyway.
 """
 
 from __future__ import annotations
