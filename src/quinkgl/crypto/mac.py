@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hmac
 
+from quinkgl.crypto.short_hmac import short_hmac
 from quinkgl.wire.limits import CONSTANTS
 
 
 def mac1(key: bytes, *parts: bytes | bytearray | memoryview) -> bytes:
     """Return 16 bytes of HMAC-SHA-256 over the concatenation of ``parts``."""
-    return hmac.digest(key, b"".join(parts), "sha256")[: CONSTANTS.mac1_bytes]
+    return short_hmac(key, b"".join(parts))[: CONSTANTS.mac1_bytes]
 
 
 def verify(key: bytes, tag: bytes | bytearray | memoryview, *parts: bytes | bytearray | memoryview) -> bool:

@@ -26,14 +26,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from quinkgl.crypto.short_hmac import hmac_pads as _pads
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from quinkgl.wire.limits import CONSTANTS
 
 _KEY_BYTES = CONSTANTS.key_bytes
 _TAG_BYTES = CONSTANTS.tag_bytes
-_BLOCK_BYTES = 64  # of SHA-256
-_INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 _MAX_MESSAGE_BYTES = 65535  # section 3
 
 _pack_nonce = Struct(">4xQ").pack  # section 12.4
@@ -63,8 +61,11 @@ class _Protocol(NamedTuple):
     """What the name of a handshake says."""
 
     messages: tuple[tuple[_Token, ...], ...]
+    """Tokens of each message, without the psk tokens that the first one begins with."""
+    first_psks: int
+    """How many psk tokens those are."""
     psks: int
-    """How many psk tokens there are."""
+    """How many psk tokens there are in all."""
     first_hash: bytes
     """The handshake hash and the chaining key at the start (section 5.2, InitializeSymmetric)."""
 
@@ -72,10 +73,12 @@ class _Protocol(NamedTuple):
 @cache
 def _protocol(pattern: str) -> _Protocol:
     """Return what a pattern with its psk modifiers stands for: ``"XXpsk0+psk3"``."""
-    messages = _messages(pattern)
+    first, *others = messages = _messages(pattern)
+    first_psks = next(place for place, token in enumerate(first) if token is not _PSK)
     name = f"Noise_{pattern}_25519_AESGCM_SHA256".encode("ascii")
     return _Protocol(
-        messages=messages,
+        messages=(first[first_psks:], *others),
+        first_psks=first_psks,
         psks=sum(tokens.count(_PSK) for tokens in messages),
         first_hash=name.ljust(_KEY_BYTES, b"\x00") if len(name) <= _KEY_BYTES else sha256(name).digest(),
     )
@@ -95,16 +98,6 @@ def _messages(pattern: str) -> tuple[tuple[_Token, ...], ...]:
     return tuple(map(tuple, messages))
 
 
-def _pads(key: bytes) -> tuple[bytes, bytes]:
-    """Return what the inner and the outer hash of HMAC-SHA-256 begin with (RFC 2104 section 2).
-
-    A table of 256 bytes is four cache lines, and all but one in some thousand random keys touch all of them:
-    which were touched tells nothing about a key.
-    """
-    block = key.ljust(_BLOCK_BYTES, b"\x00")
-    return block.translate(_INNER_PAD), block.translate(_OUTER_PAD)
-
-
 def _prk(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes]:
     """Return the pads of the key that HKDF-Extract gives (RFC 5869 section 2.2)."""
     inner, outer = _pads(chaining_key)
@@ -112,10 +105,7 @@ def _prk(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes]:
 
 
 def _hkdf2(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes]:
-    """HKDF of section 4.3, which is that of RFC 5869 without info: two 32-byte outputs.
-
-    Written out, since most of what a library's HMAC of so few bytes costs is its set-up.
-    """
+    """HKDF of section 4.3, which is that of RFC 5869 without info: two 32-byte outputs."""
     inner, outer = _prk(chaining_key, material)
     first = sha256(outer + sha256(inner + b"\x01").digest()).digest()
     return first, sha256(outer + sha256(inner + first + b"\x02").digest()).digest()
@@ -148,10 +138,10 @@ class _SymmetricState:
         self.key: bytes | None = None
         self.counter = 0
 
-    def snapshot(self) -> tuple[bytes, bytes, bytes | None, int]:
+    def snapshot(self) -> Start:
         return self.handshake_hash, self.chaining_key, self.key, self.counter
 
-    def restore(self, snapshot: tuple[bytes, bytes, bytes | None, int]) -> None:
+    def restore(self, snapshot: Start) -> None:
         self.handshake_hash, self.chaining_key, self.key, self.counter = snapshot
 
     def mix_hash(self, data: bytes) -> None:
@@ -186,7 +176,27 @@ class _SymmetricState:
         return plaintext
 
 
-_Snapshot: TypeAlias = tuple[tuple[bytes, bytes, bytes | None, int], dict[str, X25519PublicKey], int]
+Start: TypeAlias = tuple[bytes, bytes, bytes | None, int]
+"""Symmetric state before the first field of the first message: the same in all handshakes of a swarm."""
+
+
+def start_of(pattern: str, prologue: bytes, psks: tuple[bytes, ...]) -> Start:
+    """Return the state that depends on no fresh key: name, prologue, and psk tokens that come first.
+
+    It is as secret as the keys. Raises LocalProtocolError (E_USAGE) for other than one 32-byte key for each
+    psk token.
+    """
+    protocol = _protocol(pattern)
+    if [len(psk) for psk in psks] != [_KEY_BYTES] * protocol.psks:
+        raise _misuse(f"{pattern} takes {protocol.psks} pre-shared keys of {_KEY_BYTES} bytes")
+    symmetric = _SymmetricState(protocol.first_hash)
+    symmetric.mix_hash(prologue)
+    for psk in psks[: protocol.first_psks]:
+        symmetric.mix_key_and_hash(psk)
+    return symmetric.snapshot()
+
+
+_Snapshot: TypeAlias = tuple[Start, dict[str, X25519PublicKey], int]
 """What reading a message changes: the symmetric state, the remote keys, and how many psks were used."""
 
 
@@ -231,18 +241,18 @@ class HandshakeState:
         static: X25519PrivateKey,
         psks: tuple[bytes, ...],
         ephemeral: X25519PrivateKey,
+        start: Start | None = None,
     ) -> None:
+        """Begin a handshake; ``start``, where given, is what `start_of` returned for the same arguments."""
         protocol = _protocol(pattern)
-        if [len(psk) for psk in psks] != [_KEY_BYTES] * protocol.psks:
-            raise _misuse(f"{pattern} takes {protocol.psks} pre-shared keys of {_KEY_BYTES} bytes")
         self._messages = protocol.messages
         self._symmetric = _SymmetricState(protocol.first_hash)
-        self._symmetric.mix_hash(prologue)
+        self._symmetric.restore(start_of(pattern, prologue, psks) if start is None else start)
         self._initiator = initiator
         self._ours = {"e": ephemeral, "s": static}
         self._theirs: dict[str, X25519PublicKey] = {}
         self._psks = psks
-        self._psk_position = 0
+        self._psk_position = protocol.first_psks
         self._position = 0
         self.turn = Turn.WRITE_TOKENS if initiator else Turn.READ_TOKENS
         self._before: _Snapshot

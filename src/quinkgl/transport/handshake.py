@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from quinkgl.crypto.identity import Identity, verify_untrusted
 from quinkgl.crypto.keys import KeySource
-from quinkgl.crypto.noise import HandshakeState
+from quinkgl.crypto.noise import HandshakeState, Start, start_of
 from quinkgl.crypto.packet_keys import PacketKeys
 from quinkgl.crypto.psk import Mode, SwarmKeys
 from quinkgl.transport.stateless_reset import reset_token
@@ -33,6 +33,8 @@ from quinkgl.wire.messages.session import (
 )
 
 PATTERN = "XXpsk0+psk3"
+_STARTS_KEPT = 4
+"""One for each mode and list of versions that are in use."""
 EPHEMERAL_BYTES = 32
 _INITIATOR_ROLE = b"\x00"
 _RESPONDER_ROLE = b"\x01"
@@ -73,12 +75,31 @@ class LocalParty:
     """What protects the packets of its sessions."""
     static_public: bytes = field(init=False)
     """The X25519 static public key of this process."""
+    _starts: dict[bytes, Start] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def parameters_for(self, connection_id: bytes) -> TransportParameters:
         """Return what the peer is told in a handshake that names one of our connection ids."""
         if not self.reset_key:
             return self.parameters
         return self.parameters.with_reset_token(reset_token(self.reset_key, connection_id))
+
+    def noise(self, ephemeral: X25519PrivateKey, prologue_bytes: bytes, *, initiator: bool) -> HandshakeState:
+        """Begin a handshake [S-001, S-002, K-003, K-012]. What all of a kind begin with is computed once."""
+        psks = (self.keys.psk, self.keys.psk)
+        start = self._starts.get(prologue_bytes)
+        if start is None:
+            if len(self._starts) >= _STARTS_KEPT:
+                self._starts.clear()
+            start = self._starts[prologue_bytes] = start_of(PATTERN, prologue_bytes, psks)
+        return HandshakeState(
+            PATTERN,
+            initiator=initiator,
+            prologue=prologue_bytes,
+            static=self.static,
+            psks=psks,
+            ephemeral=ephemeral,
+            start=start,
+        )
 
     def __post_init__(self) -> None:
         """Compute the public key, once for all handshakes."""
@@ -97,7 +118,7 @@ class Initiator:
     def __init__(self, party: LocalParty, source: KeySource, version: int, versions: tuple[int, ...]) -> None:
         self._party = party
         self.version = version
-        self._state = _noise(party, source.x25519(), prologue(party.keys, version, versions), initiator=True)
+        self._state = party.noise(source.x25519(), prologue(party.keys, version, versions), initiator=True)
         self.message1 = self._state.write_tokens() + self._state.write_payload(b"")
         self.ephemeral_public = self.message1[:EPHEMERAL_BYTES]
 
@@ -153,7 +174,7 @@ class Responder:
         """
         self._party = party
         self._version = version
-        self._state = _noise(party, source.x25519(), prologue(party.keys, version, versions), initiator=False)
+        self._state = party.noise(source.x25519(), prologue(party.keys, version, versions), initiator=False)
         if self._state.read_payload_untrusted(self._state.read_tokens_untrusted(message1)):
             raise RemoteProtocolError(
                 ErrorCode.E_PROTOCOL, "message 1 has a payload", layer="transport", section="S-005"
@@ -177,21 +198,6 @@ class Responder:
         _check_post_quantum_untrusted(self._party, payload)
         receive, send = state.split()
         return _session(self._party, self._version, state, payload, send, receive)
-
-
-def _noise(
-    party: LocalParty, ephemeral: X25519PrivateKey, prologue_bytes: bytes, *, initiator: bool
-) -> HandshakeState:
-    # S-001, S-002, K-003, K-012
-    psk = party.keys.psk
-    return HandshakeState(
-        PATTERN,
-        initiator=initiator,
-        prologue=prologue_bytes,
-        static=party.static,
-        psks=(psk, psk),
-        ephemeral=ephemeral,
-    )
 
 
 def _write_payload(

@@ -15,6 +15,7 @@ import hmac
 from typing import TYPE_CHECKING
 
 from quinkgl.crypto.identity import Identity
+from quinkgl.crypto.short_hmac import short_hmac
 from quinkgl.wire.limits import CONSTANTS, LIMITS
 from quinkgl.wire.packets import GREASE_MASK, KEY_PHASE_BIT, SHORT_FORM
 
@@ -37,7 +38,7 @@ def reset_key(identity: Identity, swarm_id: bytes) -> bytes:
 
 def reset_token(key: bytes, connection_id: bytes) -> bytes:
     """Return the 16-byte token of one connection id."""
-    return hmac.digest(key, connection_id, "sha256")[:TOKEN_BYTES]
+    return short_hmac(key, connection_id)[:TOKEN_BYTES]
 
 
 def reset_size(trigger_bytes: int, random_size: int) -> int | None:
