@@ -295,6 +295,30 @@ def test_a_false_record_in_the_handshake_leaves_a_stranger():
     assert machine.stats.dropped == {"record_malformed": 1}
 
 
+@pytest.mark.req("M-026")
+def test_another_peer_is_suggested_for_the_place_of_one_that_went():
+    """At once: a peer that comes back before the next tick, each time, would else keep its place for ever."""
+    machine = connected(0, 1)
+    tell(machine, A, record(2), record(3))
+    machine.drain()
+    suggested = []
+    for _ in range(20):
+        assert machine.peer_disconnected(B, now=machine.now)
+        suggested += discovered(machine)
+        machine.peer_connected(B, record(1).encoded, now=machine.now)
+        machine.drain()
+    assert len(suggested) == 20
+    assert set(suggested) == {C, D}
+
+
+@pytest.mark.req("M-026")
+def test_a_peer_that_went_is_not_suggested_in_its_own_place():
+    machine = connected(0, 1)
+    machine.peer_disconnected(B, now=machine.now)
+    assert machine.standing(B) is Standing.CANDIDATE
+    assert discovered(machine) == []
+
+
 # --- what is handed on ---
 
 

@@ -251,7 +251,11 @@ class Membership(Machine[MembershipEvent]):
 
     @exclusive
     def peer_disconnected(self, peer: PeerId, *, now: float) -> bool:
-        """Say that the session with a peer is gone; its record stays in the view. False if there was none."""
+        """Say that the session with a peer is gone; its record stays in the view. False if there was none.
+
+        Another peer is suggested for its place at once: who breaks the rules and comes back again and again
+        would else hold that place against all that nobody names before the next tick [M-026].
+        """
         now = self._advance(now)
         held = self._peers.get(peer)
         if held is None or held.session is None:
@@ -259,6 +263,7 @@ class Membership(Machine[MembershipEvent]):
         held.session = None
         self._outbox.pop(peer, None)
         self._apply(peer, Input.DISCONNECT)
+        self._suggest_any(but=peer)
         self._settle(now)
         return True
 
@@ -499,6 +504,12 @@ class Membership(Machine[MembershipEvent]):
         if addresses:
             self._emit(PeerDiscovered(key, addresses))
 
+    def _suggest_any(self, *, but: PeerId = b"") -> None:
+        """Suggest one random peer of the view."""
+        candidates = [key for key in self._candidates() if key != but]
+        if candidates:
+            self._suggest(choose(self._rng, candidates))
+
     # --- records that go out ---
 
     def _want_record(self, now: float) -> None:
@@ -558,9 +569,7 @@ class Membership(Machine[MembershipEvent]):
                 for signed in sample(self._rng, news, self._limits.shuffle_length):
                     self._tell(key, signed)
                 break
-        candidates = self._candidates()
-        if candidates:
-            self._suggest(choose(self._rng, candidates))
+        self._suggest_any()
 
     def _tell(self, key: PeerId, signed: SignedRecord) -> None:
         """Queue a record for a neighbour; our own comes before all others."""
