@@ -141,6 +141,16 @@ def test_a_proof_that_proves_nothing_is_counted_against_its_sender(false):
     assert said(machine) == []
 
 
+@pytest.mark.req("G-033", "H-002")
+def test_a_proof_that_was_not_sent_by_the_end_of_a_session_is_told_in_the_next_one():
+    machine = gossip(FRIEND, OTHER)
+    tell(machine, proof())
+    machine.peer_disconnected(OTHER.peer_id, now=0.0)
+    assert said(machine) == []
+    machine.peer_connected(OTHER.peer_id, now=0.0)
+    assert said(machine) == [(OTHER.peer_id, proof())]
+
+
 @pytest.mark.req("G-035")
 def test_a_proof_about_ourselves_convicts_nobody():
     machine = gossip(FRIEND, OTHER)

@@ -484,6 +484,23 @@ def test_the_end_of_a_session_ends_what_is_undecided():
     assert pair.last(US, ExchangeAborted).code == ErrorCode.GONE
 
 
+@pytest.mark.req("B-041")
+def test_what_was_not_taken_by_the_end_of_a_session_is_not_left_for_the_next_one():
+    """The carrier may have another session with the peer by then, in which nothing is agreed."""
+    pair = Pair()
+    name = pair.offer()
+    pair.turn(US)
+    pair.machines[THEM].accept(US, name, ROOTS[THEM], 200, now=0.0)
+    machine = pair.machines[THEM]
+    machine.peer_connected(OTHER, now=0.0)
+    machine.offer(OTHER, ROOTS[THEM], 200, weight=1, now=0.0)
+    machine.peer_disconnected(US, now=0.0)
+    machine.peer_connected(US, now=0.0)
+    drained = machine.drain()
+    assert [peer for peer, _ in drained.of("next_message")] == [OTHER]
+    assert drained.of("next_action") == []
+
+
 def test_an_object_that_does_not_come_ends_the_exchange():
     pair = Pair()
     name = pair.agree()

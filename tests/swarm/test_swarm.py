@@ -304,7 +304,7 @@ def test_an_offer_before_the_manifest_is_agreed_is_refused():
     body = memoryview(b"early")
     raw.machine.offer_object(peer, leaf_hash(body), leaf_hash(body), b"", body, now=net.network.now)
     net.network.run(lambda: isinstance(raw.events[-1], TransferFailed), limit_s=5)
-    assert raw.events[-1].code == ErrorCode.E_FRAME_CONTEXT
+    assert raw.events[-1].code == ErrorCode.NOT_WANTED
 
 
 @pytest.mark.req("H-002")

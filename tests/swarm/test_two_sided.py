@@ -169,6 +169,38 @@ def test_an_undecided_exchange_ends_with_the_session():
     assert mixers[0].offer(1) is None
 
 
+@pytest.mark.req("H-002", "B-041")
+@pytest.mark.parametrize("offerer", [0, 1])
+def test_what_waited_for_a_session_that_was_replaced_is_not_said_in_the_new_one(offerer):
+    """An object on the way fails with its session, and its ABORT has no session to go to any more."""
+    net, mixers = pair(23, Link(delay_s=0.05, rate=20_000))
+    assert mixers[offerer].offer(1 - offerer)
+    kept, calls_again = net.members
+    assert run(net, mixers, kept.machine.has_open_transfers, limit_s=10)
+    cut, path = Link(loss=1.0), (net.address(0), net.address(1))
+    net.network.set_link(*path, cut)
+    run(net, mixers, lambda: False, limit_s=4.0)
+    net.network.set_link(*reversed(path), cut)  # nor is the end heard of
+    assert run(net, mixers, lambda: bool(ended(net, 1)), limit_s=4.0)
+    probes = kept.machine.stats.datagrams_sent  # after the next one there is time for a handshake
+    assert run(net, mixers, lambda: kept.machine.stats.datagrams_sent > probes, limit_s=4.0)
+    assert not ended(net, 0)
+    for way in (path, tuple(reversed(path))):
+        net.network.set_link(*way, Link(delay_s=0.01))
+    net.connect(1, 0)
+    assert run(net, mixers, lambda: bool(ended(net, 0)), limit_s=10)
+    assert not run(net, mixers, lambda: len(ended(net, 0) + ended(net, 1)) > 2, limit_s=3.0)
+    assert ended(net, 0)[0].code == ErrorCode.E_HS_DUP
+    assert [event for event in kept.events if isinstance(event, ExchangeAborted)]
+    assert calls_again.machine.peers()
+    assert "E_FRAME_CONTEXT" not in calls_again.machine.stats.dropped
+
+
+def ended(net, index):
+    """The sessions of a member that are over."""
+    return [event for event in net.members[index].events if isinstance(event, PeerDisconnected)]
+
+
 def test_a_refused_offer_is_over_on_both_sides():
     net, mixers = pair(13)
     name = mixers[0].offer(1)

@@ -259,12 +259,17 @@ class Exchanges(Machine[ExchangeEvent]):
 
     @exclusive
     def peer_disconnected(self, peer: PeerId, *, now: float) -> bool:
-        """Say that a peer cannot be reached: what is undecided is given up. False if it was not there."""
-        # B-041
+        """Say that a peer cannot be reached: what is undecided is given up. False if it was not there.
+
+        What waits to be taken for it is dropped.
+        """
+        # B-041, H-002. The carrier may have another session with it already, in which nothing is agreed yet.
         self._advance(now)
         if peer not in self._peers:
             return False
         del self._peers[peer]
+        self._messages = deque(message for message in self._messages if message[0] != peer)
+        self._actions = deque(action for action in self._actions if action.peer != peer)
         for record in self._of(peer):
             self._apply(record, Input.GIVE_UP, ErrorCode.GONE)
         return True

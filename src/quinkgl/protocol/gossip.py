@@ -137,11 +137,16 @@ class Gossip(Machine[GossipEvent]):
 
     @exclusive
     def peer_disconnected(self, peer: PeerId, *, now: float) -> bool:
-        """Say that a peer is gone, and with it the body that was on the way. False if it was not there."""
+        """Say that a peer is gone, and with it the body that was on the way. False if it was not there.
+
+        Messages that wait for it are dropped: it is told anew in its next session [G-033, H-002].
+        """
         self._advance(now)
         author = self._authors.get(peer)
         if author is None or not author.connected:
             return False
+        # The carrier may have another session with the peer already, in which nothing is agreed yet.
+        self._messages = deque(message for message in self._messages if message[0] != peer)
         author.connected = author.same_session = False
         self.scores.set_connected(peer, False, now=self._now)
         self._apply(peer, author, Input.LEFT)

@@ -472,7 +472,7 @@ class Swarm(ExchangeCommands):
             case MessageReceived(peer, channel, data):
                 self._sessions.on_message(peer, channel, data, now=now)
             case OfferReceived(peer, transfer) if not self._sessions.is_connected(peer):
-                self._endpoint.refuse_object(peer, transfer, ErrorCode.E_FRAME_CONTEXT, now=now)
+                self._endpoint.refuse_object(peer, transfer, ErrorCode.NOT_WANTED, now=now)
             case OfferReceived() | ObjectArrived() | ObjectSent() | TransferFailed():
                 if not self._two_sided.on_object(event, now=now):
                     self._updates.on_object(event, now=now)
