@@ -67,6 +67,9 @@ class _Run:
         self.open: dict[tuple[bytes, int], bytes] = {}
         """Accepted transfers, with the header of each."""
         self.offered: dict[tuple[bytes, int], bytes] = {}
+        """Transfers of the latest session with each peer, with the header of each."""
+        self.over: dict[tuple[bytes, int], None] = {}
+        """Those among them whose session has ended: nothing may come of them, accepted or not."""
         self.transfer = 0
         for number in range(3):
             self.bench.command("peer_connected", peer(number))
@@ -89,9 +92,9 @@ class _Run:
             case 5:
                 self._proof(choices)
             case 6:
-                self.bench.command("peer_connected", peer(choices.number()))
+                self._connect(peer(choices.number()))
             case 7:
-                self.bench.command("peer_disconnected", peer(choices.number()))
+                self._disconnect(peer(choices.number()))
             case 8:
                 self.bench.command("set_round", self.bench.raw.round + choices.number() - 2)
             case 9:
@@ -108,6 +111,18 @@ class _Run:
             self.drain()
         self.bench.check_bounds()
 
+    def _connect(self, who: bytes) -> None:
+        """Begin a session, in which numbers begin anew: all that waited was taken while it was agreed on."""
+        self.drain()
+        if self.bench.command("peer_connected", who):
+            self.offered = {key: header for key, header in self.offered.items() if key[0] != who}
+            self.over = {key: None for key in self.over if key[0] != who}
+
+    def _disconnect(self, who: bytes) -> None:
+        if self.bench.command("peer_disconnected", who):
+            self.over |= {key: None for key in self.offered if key[0] == who}
+            self.open = {key: header for key, header in self.open.items() if key[0] != who}
+
     def _offer(self, choices: Choices, *, is_signed: bool) -> None:
         who, flags = choices.number(), choices.number()
         payload = choices.rest()
@@ -120,7 +135,8 @@ class _Run:
         else:
             parts = list(parsed.parts.items())
             root, size = parts[flags >> 4 & 3] if len(parts) > flags >> 4 & 3 else parts[0]
-        if not flags & 1:
+        # The carrier ends a session at a number that was used in it [O-001], so no answer has two meanings.
+        if not flags & 1 or (peer(who), self.transfer) in self.offered:
             self.transfer += 1
         key = (peer(who), self.transfer)
         self.offered[key] = encoded
@@ -131,13 +147,14 @@ class _Run:
             self.drain()
 
     def _body(self, choices: Choices) -> None:
-        key = self._some(choices.number())
-        if key is None:
-            key = (peer(choices.number()), choices.number())
+        number = choices.number()
+        whole = [*self.open, *self.over]
+        key = whole[number % len(whole)] if whole else (peer(choices.number()), choices.number())
+        self.drain()  # what was accepted, or given up, before the body came
+        known = self.open.pop(key, None)
         before = len(self.bench.events)
         self.bench.command("object_received", *key, b"body")
         self.drain()
-        known = self.open.pop(key, None)
         for event in self.bench.events[before:]:
             if isinstance(event, UpdateReceived) and known is None:
                 raise Finding("an update without an accepted offer")
@@ -190,7 +207,8 @@ class _Run:
                 case Accept(sender, transfer):
                     if (sender, transfer) not in self.offered:
                         raise Finding("an offer was accepted that nobody made")
-                    self.open[sender, transfer] = self.offered[sender, transfer]
+                    if (sender, transfer) not in self.over:
+                        self.open[sender, transfer] = self.offered[sender, transfer]
                 case Refuse(sender, transfer):
                     self.open.pop((sender, transfer), None)
                 case OfferOut() | _:

@@ -244,7 +244,8 @@ class Gossip(Machine[GossipEvent]):
     ) -> None:
         """Judge an offer of ``peer``: the object ``root`` of ``size`` bytes, with a signed ``header``.
 
-        Answered by an Accept or a Refuse with this ``transfer``, never by an exception.
+        Answered by an Accept or a Refuse with this ``transfer``, never by an exception. The carrier sees
+        to it that a peer uses no number twice in a session [O-001].
         """
         now = self._advance(now)
         author = self._authors.get(peer)
