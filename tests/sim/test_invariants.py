@@ -155,6 +155,26 @@ def test_a_peer_is_listed_where_it_is():
     assert wrong not in world.liveness.missing()
 
 
+def test_a_peer_that_lacks_rounds_is_excused_only_where_it_lacks_nothing_that_was_sent_to_it():
+    world = World(replace(PLAN, heal_at_s=0.0))
+    world.heal()
+    world.run_until(12.0)
+    peer, author = world.peers[0], world.peers[1]
+    assert world.liveness.is_reached()
+    peer.productive.clear()
+    assert not world.liveness.is_reached(), "not excused as long as there is time"
+    assert world.liveness.missing() == ""
+    ended, peer.ended = peer.ended, []
+    lacking = "node 0 has ended 0 rounds with updates"
+    assert world.liveness.missing() == lacking, "its rounds stand still"
+    peer.ended = ended
+    world.watch.on_published(author, 777, bytes(32), b"", [peer.identity.peer_id])
+    assert world.liveness.missing() == "", "it may be on its way"
+    world.run_until(18.0)
+    peer.productive.clear()
+    assert world.liveness.missing() == lacking
+
+
 def test_a_delivery_that_never_was_is_noticed(world):
     peer, target = world.peers[0], world.peers[1]
     world.watch.on_published(peer, 777, bytes(32), b"", [target.identity.peer_id])

@@ -43,6 +43,8 @@ _NOBODYS_FAULT = (
     ErrorCode.E_RESET,
 )
 """Why a session of two honest peers may end; with every other code one says that the other broke a rule."""
+_ON_THE_WAY_S = 5.0
+"""Seconds for which an update may be on its way after the heal; a round is longer."""
 
 
 class InvariantError(AssertionError):
@@ -99,6 +101,8 @@ class Watch:
         self._lives: dict[int, _Life] = {}
         self._published: dict[tuple[bytes, int, int], _Published] = {}
         self._arrived: dict[tuple[bytes, bytes], None] = {}
+        self._addressed: dict[bytes, dict[bytes, float]] = {}
+        """By target, the updates that honest peers addressed to it since the heal, and when."""
         """Receiver and root of every update that an honest peer got."""
         self._from_nowhere: dict[tuple[int, Address], list[int]] = {}
         """Bytes that a host got from, and sent to, an address where nobody is."""
@@ -133,6 +137,8 @@ class Watch:
         life.missed.clear()
         for target in targets:
             life.owed[target, root] = None
+            if self._world.healed:
+                self._addressed.setdefault(target, {})[root] = self._world.scheduler.now
 
     def on_asked(self, peer: Peer, other: bytes) -> None:
         """A fingerprint is asked for."""
@@ -265,6 +271,16 @@ class Watch:
     def owed(self) -> int:
         """How many updates are on their way, by what their authors know."""
         return sum(len(life.owed) for life in self._lives.values())
+
+    def outstanding(self, peer: Peer) -> list[bytes]:
+        """Return the updates addressed to a peer since the heal that should have come by now and have not."""
+        until = self._world.scheduler.now - _ON_THE_WAY_S
+        addressed = self._addressed.get(peer.identity.peer_id, {})
+        return [
+            root
+            for root, at in addressed.items()
+            if at < until and (peer.identity.peer_id, root) not in self._arrived
+        ]
 
     # What hosts send
 

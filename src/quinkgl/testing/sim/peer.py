@@ -67,6 +67,8 @@ class Peer:
         """When the last update of each author came, virtual time."""
         self.productive: list[float] = []
         """When each round ended in which something came, virtual time."""
+        self.ended: list[float] = []
+        """When each round ended, virtual time."""
         self.updates_received = 0
         self.updates_published = 0
         self.fingerprint = stream(world.plan.seed, "fingerprint", host.index).randbytes(200)
@@ -162,6 +164,7 @@ class Peer:
         if self._came:
             self.productive.append(self.world.scheduler.now)
         self._came = 0
+        self.ended.append(self.world.scheduler.now)
         self.round += 1
         now = self.host.now
         swarm.set_round(self.round, now=now)

@@ -159,15 +159,16 @@ class World:
 
     def _await_liveness(self) -> None:
         healed_at = self.scheduler.now
-        done = self.run_until(healed_at + LIVENESS_S, self.liveness.is_reached, _LIVENESS_STEP_S)
+        reached = self.run_until(healed_at + LIVENESS_S, self.liveness.is_reached, _LIVENESS_STEP_S)
+        missing = "" if reached else self.liveness.missing()
         for peer in self.peers.values():
             self.watch.check_connected(peer)
             if peer.swarm is not None:
                 self.watch.check_memory(peer.swarm, peer.index)
-        if done and self.exchanging:
+        if missing:
+            raise InvariantError(f"not live {LIVENESS_S:.0f} s after the heal: {missing}")
+        if self.exchanging:
             self.watch.check_books()
-        if not done:
-            raise InvariantError(f"not live {LIVENESS_S:.0f} s after the heal: {self.liveness.missing()}")
         self.live_after_s = self.scheduler.now - healed_at
 
     def outcome(self) -> Outcome:
