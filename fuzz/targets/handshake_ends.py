@@ -18,7 +18,7 @@ from quinkgl.crypto.cookie import seal_cookie
 from quinkgl.crypto.mac import mac1
 from quinkgl.testing.endpoints import MEMBER, B, ScriptedPeer, drain, make_endpoint
 from quinkgl.transport import ConnectFailed, ConnectionEstablished, EndpointConfig
-from quinkgl.transport.handshake import _noise, prologue
+from quinkgl.transport.handshake import prologue
 from quinkgl.wire.addresses import Address
 from quinkgl.wire.cbor import encode
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
@@ -205,8 +205,7 @@ class _Run:
         peer = ScriptedPeer(3000 + number % 4, identity=IDENTITIES[number % 5])
         self.source = init[1] if not flags & 4 else OTHERS[1]
         packet = decode_long_untrusted(init[0])
-        state = _noise(
-            peer.party,
+        state = peer.party.noise(
             peer._source.x25519(),
             prologue(MEMBER, packet.version, packet.versions),
             initiator=False,
