@@ -1,8 +1,9 @@
 """Write the tables of the specification and of the reference pages from the data files under `spec/`.
 
 A page marks each table with two comment lines, `<!-- table: NAME -->` and `<!-- end -->`; what stands between
-them is made here. Without arguments the pages are rewritten; with `--check` they are only compared, and the
-exit code is 1 where one differs.
+them is made here. `<!-- table: machine NAME -->` marks those of a state machine, `spec/machines/NAME.toml`.
+Without arguments the pages are rewritten; with `--check` they are only compared, and the exit code is 1 where
+one differs.
 """
 
 from __future__ import annotations
@@ -226,6 +227,54 @@ def channels() -> Iterator[str]:
         yield row(name, byte_code(entry), status(entry), entry["what"])
 
 
+UNDEFINED = ("ignored", "refused", "impossible")
+"""What a machine may say of an event of which a state has no transition."""
+
+
+def machine(name: str) -> Iterator[str]:
+    """Tables of one state machine: its states, its events, and what each event does in each state."""
+    entry = load(f"machines/{name}")
+    yield from head("state", "meaning", "begins with")
+    for state, meaning in entry["states"].items():
+        yield row(f"**{state}**", meaning, entry["begins"].get(state, ""))
+    yield ""
+    yield from head("event", "what is observed")
+    for event, what in entry["events"].items():
+        yield row(event, what)
+    yield ""
+    yield from {"grid": machine_grid, "list": machine_list}[entry["form"]](entry)
+
+
+def machine_grid(entry: dict[str, Any]) -> Iterator[str]:
+    """A row for each state and a column for each event: actions, then the next state."""
+    yield from head("state", *entry["events"])
+    for state, cells in entry["transitions"].items():
+        yield row(f"**{state}**", *(machine_cell(cells.get(event)) for event in entry["events"]))
+
+
+def machine_cell(cell: dict[str, Any] | None) -> str:
+    """One cell of a grid; a dash for an event that is ignored."""
+    if cell is None:
+        return "–"
+    actions = ", ".join(cell.get("do", ()))
+    return f"{actions} → {cell['next']}" if actions else str(cell["next"])
+
+
+def machine_list(entry: dict[str, Any]) -> Iterator[str]:
+    """A row for each transition, and one for the events of a state that have none."""
+    yield from head("state", "event", "next", "action", "rules")
+    for state, cells in entry["transitions"].items():
+        for event in entry["events"]:
+            if event in cells:
+                cell = cells[event]
+                actions, rules = "; ".join(cell.get("do", ())), ", ".join(cell.get("rules", ()))
+                yield row(f"**{state}**", event, cell["next"], actions, rules)
+        for kind in UNDEFINED:
+            if cells.get(kind):
+                why = f"{kind}: {entry['otherwise'][kind]}"
+                yield row(f"**{state}**", ", ".join(cells[kind]), "–", why, "")
+
+
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "limits": limits,
     "constants": constants,
@@ -235,15 +284,18 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "channels": channels,
 }
 
-MARK = re.compile(r"(<!-- table: (?P<name>[a-z-]+) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
+MARK = re.compile(
+    r"(?P<begin><!-- table: (?P<machine>machine )?(?P<name>[a-z-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
+)
 
 
 def render(text: str) -> str:
     """Return a page with all of its tables made anew."""
 
     def fill(match: re.Match[str]) -> str:
-        lines = "\n".join(TABLES[match["name"]]()).strip("\n")
-        return f"{match[1]}\n{lines}\n\n{match[4]}"
+        name = match["name"]
+        lines = "\n".join(machine(name) if match["machine"] else TABLES[name]()).strip("\n")
+        return f"{match['begin']}\n{lines}\n\n{match['end']}"
 
     return MARK.sub(fill, text)
 

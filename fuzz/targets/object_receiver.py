@@ -16,7 +16,7 @@ from fuzz.oracles import Bound, Finding, check_error, compares_states, metered
 from quinkgl.storage.object_file import MAP_SUFFIX, PART_SUFFIX, ObjectFile, ObjectFileError
 from quinkgl.testing.contract import freeze
 from quinkgl.transport.object_events import ObjectFailed, ObjectOffered, ObjectReceived
-from quinkgl.transport.object_receiver import ObjectReceiver, ReceiverState
+from quinkgl.transport.object_receiver import ObjectReceiver, ReceiverEvent, ReceiverState
 from quinkgl.transport.object_sender import Chunk
 from quinkgl.transport.objects import ObjectExchange
 from quinkgl.transport.reassembly import ObjectConfig, Reassembly
@@ -390,7 +390,7 @@ class _FileRun:
             refused = error.code is ErrorCode.E_FLOW and "scattered" not in error.message
             if refused and before is not None and freeze(receiver, frozenset({"sink"})) != before:
                 raise Finding("refused bytes changed the state") from error
-            receiver.end()
+            receiver.end(ReceiverEvent.CLOSED)
         self._check_claims()
         if receiver.state is ReceiverState.COMPLETE and bytes(file.body()) != self.body:
             raise Finding("an object that is not the one that was offered is whole")

@@ -3,11 +3,11 @@
 from typing import Any
 
 from .data import CONSTANTS, ERROR_NAMES, ERRORS, LIMITS, SpecError, need
-from .machines import machines
+from .machines import machine
 from .messages import decode_message, encode_message
 from .primitives import sha256
 
-MACHINE = machines("04b-manifest-handshake.md")[0]
+MACHINE = machine("manifest-handshake")
 PIECE: int = CONSTANTS["manifest_piece_bytes"]
 CODES = {
     "swarm_id": "E_MAN_UNKNOWN",

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .data import ERRORS
-from .machines import machines
+from .machines import machine
 from .messages import encode_message
 
-INITIATOR, RESPONDER = machines("11b-two-sided-exchange.md")
+INITIATOR, RESPONDER = machine("exchange-initiator"), machine("exchange-responder")
 
 
 @dataclass

@@ -1,28 +1,14 @@
-"""State machines, read from the tables of the chapters that define them."""
+"""State machines, read from the data files that the tables of the chapters are made from."""
 
-import re
-
-from .data import SPEC
+from .data import table
 
 Machine = dict[str, dict[str, tuple[list[str], str]]]
 
 
-def machines(chapter: str) -> list[Machine]:
-    """The tables of a chapter that give actions and the next state for each state and event, in order."""
-    found: list[Machine] = []
-    events: list[str] = []
-    for line in (SPEC / chapter).read_text(encoding="utf-8").splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if cells[0] == "state" and all(re.fullmatch("[A-Z_]+", cell) for cell in cells[1:]):
-            events = cells[1:]
-            found.append({})
-        elif events and cells[0].startswith("**"):
-            found[-1][cells[0].strip("*")] = dict(zip(events, map(_cell, cells[1:]), strict=True))
-        elif not line.startswith("|"):
-            events = []
+def machine(name: str) -> Machine:
+    """Actions and the next state for each state and event; an event that is ignored has neither."""
+    found: Machine = {}
+    for state, cells in table(f"machines/{name}.toml")["transitions"].items():
+        found[state] = {event: ([], state) for event in cells.pop("ignored", ())}
+        found[state] |= {event: (cell.get("do", []), cell["next"]) for event, cell in cells.items()}
     return found
-
-
-def _cell(cell: str) -> tuple[list[str], str]:
-    actions, following = cell.split(" → ")
-    return [action for action in actions.split(", ") if action != "–"], following

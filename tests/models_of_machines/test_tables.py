@@ -28,18 +28,32 @@ from quinkgl.protocol.manifest_handshake import (
 )
 from quinkgl.training import TRANSITIONS as ROUND_TRANSITIONS
 from quinkgl.training.round_machine import RoundInput, RoundPhase
-from quinkgl.transport import closing, paths, secret_exchange
+from quinkgl.transport import (
+    attempts,
+    closing,
+    object_receiver,
+    object_sender,
+    path_mtu,
+    paths,
+    secret_exchange,
+)
+from quinkgl.transport.attempts import Attempt, AttemptEvent, AttemptState
 from quinkgl.transport.closing import Closing, ClosingEvent
 from quinkgl.transport.connection_events import ConnectionState
 from quinkgl.transport.connection_ids import ConnectionId
+from quinkgl.transport.object_receiver import ObjectReceiver, ReceiverEvent, ReceiverState
+from quinkgl.transport.object_sender import ObjectSender, SenderEvent, SenderState
+from quinkgl.transport.path_mtu import MtuEvent, MtuState, PathMtu
 from quinkgl.transport.paths import Path, PathEvent, PathState
 from quinkgl.transport.secret_exchange import ExchangeEvent, ExchangeState, SecretExchange
 from quinkgl.transport.stats import EndpointStats
 from quinkgl.transport.timers import Timer, TimerTable
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
 from quinkgl.wire.frames import PING, encode_close
-from quinkgl.wire.limits import LIMITS
+from quinkgl.wire.limits import CONSTANTS, LIMITS
+from quinkgl.wire.merkle import LEAF_BYTES, leaf_hash, list_root
 from quinkgl.wire.messages.manifest import Agree, Hello, Refuse, Terms, encode_manifest_message
+from quinkgl.wire.messages.objects import Want
 from quinkgl.wire.messages.secrets import decode_exchange_message_untrusted
 from quinkgl.wire.packets import PacketForm
 
@@ -54,11 +68,30 @@ SPARSE = {
         {ConnectionState.CLOSED},
     ),
     "paths": (paths.TRANSITIONS, PathState, PathEvent, PathState.CANDIDATE, {PathState.GONE}),
+    "attempts": (attempts.TRANSITIONS, AttemptState, AttemptEvent, AttemptState.SENDING, {AttemptState.OVER}),
+    "sender": (
+        object_sender.TRANSITIONS,
+        SenderState,
+        SenderEvent,
+        SenderState.OFFERED,
+        {SenderState.ENDED},
+    ),
+    "receiver": (
+        object_receiver.TRANSITIONS,
+        ReceiverState,
+        ReceiverEvent,
+        ReceiverState.OFFERED,
+        {ReceiverState.ENDED},
+    ),
+    "path mtu": (path_mtu.TRANSITIONS, MtuState, MtuEvent, MtuState.SEARCHING, {MtuState.OFF}),
     "secrets": (secret_exchange.TRANSITIONS, ExchangeState, ExchangeEvent, ExchangeState.IDLE, set()),
     "fetch": (FETCH_TRANSITIONS, FetchState, FetchInput, FetchState.OPEN, {FetchState.FAILED}),
     "round": (ROUND_TRANSITIONS, RoundPhase, RoundInput, None, None),
 }
 """Tables that hold the moves alone: what is not in them is refused, or is a defect."""
+
+NEVER_REACHED = {MtuState.OFF}
+"""States that a machine is in from its beginning to its end, or never."""
 
 COMPLETE = {
     "handshake": (HANDSHAKE_TABLE, {HandshakeState.REFUSED}),
@@ -88,7 +121,7 @@ def test_a_table_of_moves_names_known_states_and_all_are_reached(name):
         assert isinstance(following, states)
     assert {event for _, event in moves} == set(events), "an event that moves nothing"
     start = next(iter(states)) if initial is None else initial
-    assert reached(moves, start) == set(states)
+    assert reached(moves, start) == set(states) - NEVER_REACHED
     stuck = {state for state in states if not any(source is state for source, _ in moves)}
     assert stuck == ({RoundPhase.DONE} if terminal is None else terminal)
 
@@ -391,3 +424,175 @@ def test_the_peer_s_close_ends_the_wait_and_another_packet_asks_for_ours_again()
     made.on_late_packet(encode_close(0, ""), PacketForm.FRAMES, 0.2)
     assert made.next_frame(0.5, 0.2) is None
     assert timers.expired(Timer.CLOSE, 0.2)
+
+
+# --- attempts, transfers and the search for the path MTU, cell by cell ---
+
+
+def attempt_in(state: AttemptState) -> Attempt:
+    made = Attempt(
+        party=None,  # nothing is sent here
+        address=("192.0.2.1", 1),
+        expected_peer=None,
+        local_id=bytes(8),
+        offered=(1,),
+        timeout_s=1.0,
+        tries=5,
+        now=0.0,
+    )
+    if state is AttemptState.YIELDED:
+        made.wait_for_other(0.0)
+    elif state is AttemptState.OVER:
+        made.move(AttemptEvent.EXHAUSTED)
+    return made
+
+
+@pytest.mark.parametrize("event", AttemptEvent, ids=lambda event: event.name)
+@pytest.mark.parametrize("state", AttemptState, ids=lambda state: state.name)
+def test_each_cell_of_an_attempt(state, event):
+    made = attempt_in(state)
+    assert made.state is state
+    following = attempts.TRANSITIONS.get((state, event))
+    happens = {
+        AttemptEvent.AGAIN: lambda: made.go_on(1.0),
+        AttemptEvent.GREATER_INIT: lambda: made.wait_for_other(1.0),
+    }.get(event, lambda: made.move(event))
+    if following is None:
+        with pytest.raises(KeyError):
+            happens()
+    else:
+        happens()
+    assert made.state is (state if following is None else following)
+
+
+BODY = bytes(range(256)) * 100
+LEAVES = b"".join(leaf_hash(BODY[at : at + LEAF_BYTES]) for at in range(0, len(BODY), LEAF_BYTES))
+WHOLE = LEAVES + BODY
+
+
+def sender_in(state: SenderState) -> ObjectSender:
+    made = ObjectSender(0, list_root(LEAVES), LEAVES, memoryview(BODY))
+    if state is SenderState.SENDING:
+        made.on_want_untrusted(Want(0, ((0, len(WHOLE)),), len(WHOLE)))
+    elif state is SenderState.ENDED:
+        made.end(SenderEvent.DONE)
+    return made
+
+
+@pytest.mark.parametrize("event", SenderEvent, ids=lambda event: event.name)
+@pytest.mark.parametrize("state", SenderState, ids=lambda state: state.name)
+@pytest.mark.req("O-015")
+def test_each_cell_of_the_offering_side(state, event):
+    made = sender_in(state)
+    assert made.state is state
+    assert made.has_output is (state is SenderState.SENDING)
+    following = object_sender.TRANSITIONS.get((state, event))
+
+    def happens() -> None:
+        if event is SenderEvent.WANT:
+            made.on_want_untrusted(Want(0, ((0, 100),), 60))
+        else:
+            made.end(event)
+
+    if following is None:
+        with pytest.raises(KeyError):
+            happens()
+        assert made.state is state
+        return
+    happens()
+    assert made.state is following
+    taken = made.take(1000)
+    assert (None if taken is None else len(taken[1])) == (60 if event is SenderEvent.WANT else None)
+
+
+def receiver_in(state: ReceiverState) -> ObjectReceiver:
+    made = ObjectReceiver(0, list_root(LEAVES), len(BODY), b"")
+    made.next_credit(len(WHOLE))
+    if state is ReceiverState.COMPLETE:
+        made.receive_untrusted(0, WHOLE)
+    elif state is ReceiverState.ENDED:
+        made.end(ReceiverEvent.REFUSED)
+    return made
+
+
+@pytest.mark.parametrize("event", ReceiverEvent, ids=lambda event: event.name)
+@pytest.mark.parametrize("state", ReceiverState, ids=lambda state: state.name)
+@pytest.mark.req("O-021")
+def test_each_cell_of_the_receiving_side(state, event):
+    following = object_receiver.TRANSITIONS.get((state, event))
+    if state is ReceiverState.OFFERED:
+        held = receiver_in(ReceiverState.COMPLETE).sink
+        made = {
+            ReceiverEvent.ACCEPTED: lambda: ObjectReceiver(0, held.root, held.size, b""),
+            ReceiverEvent.ACCEPTED_WHOLE: lambda: ObjectReceiver(0, held.root, held.size, b"", held),
+        }
+        if event in made:
+            assert made[event]().state is following
+        else:
+            assert following in {None, ReceiverState.ENDED}  # no receiver is there yet
+        return
+    receiver = receiver_in(state)
+    assert receiver.state is state
+    if event is ReceiverEvent.WHOLE:
+        receiver.receive_untrusted(0, WHOLE)  # late once it is over
+        assert receiver.state is (following or state)
+    elif following is None:
+        with pytest.raises(KeyError):
+            receiver.end(event)
+        assert receiver.state is state
+    else:
+        receiver.end(event)
+        assert receiver.state is following
+
+
+SMALL, LARGE = CONSTANTS.base_mtu_bytes, CONSTANTS.mtu_probes_bytes[0]
+
+
+def mtu_in(state: MtuState) -> PathMtu:
+    """A search in a state, which found one larger size before where it could."""
+    made = PathMtu(start=SMALL, cap=65507, discovery=state is not MtuState.OFF)
+    if state is not MtuState.OFF:
+        assert made.probe_due(0.0) == LARGE
+        made.on_probe_sent(1, LARGE, 0.0, 0.1)
+        assert made.on_ranges_acknowledged(((1, 1),))
+    if state is MtuState.COMPLETE:
+        lose_probes(made, 1.0)
+    elif state is MtuState.COOLING:
+        lose_large(made, 0.0)
+    assert made.state is state
+    return made
+
+
+def lose_probes(mtu: PathMtu, now: float) -> None:
+    """Lose every try of a size, as soon as each may be sent."""
+    for number in range(CONSTANTS.mtu_probe_tries):
+        size = mtu.probe_due(now)
+        if size is None:
+            return
+        mtu.on_probe_sent(10 + number, size, now, 0.1)
+        now += 0.1
+        assert mtu.probe_due(now) is None
+        now += CONSTANTS.mtu_probe_retry_s
+
+
+def lose_large(mtu: PathMtu, now: float) -> None:
+    for _ in range(CONSTANTS.mtu_black_hole_bursts):
+        mtu.on_packets_lost(LARGE, now)
+
+
+@pytest.mark.parametrize("event", MtuEvent, ids=lambda event: event.name)
+@pytest.mark.parametrize("state", MtuState, ids=lambda state: state.name)
+@pytest.mark.req("Q-052", "Q-053")
+def test_each_cell_of_the_search_for_the_path_mtu(state, event):
+    made = mtu_in(state)
+    following = path_mtu.TRANSITIONS.get((state, event))
+    match event:
+        case MtuEvent.EXHAUSTED:
+            lose_probes(made, 10.0)  # before any wait but that between two tries is over
+        case MtuEvent.DUE:
+            assert (made.probe_due(1000.0) is None) is (state is MtuState.OFF)
+        case MtuEvent.VANISHED:
+            lose_large(made, 10.0)
+    assert made.state is (state if following is None else following)
+    if event is MtuEvent.VANISHED and following is not None:
+        assert made.datagram_bytes == SMALL

@@ -20,8 +20,8 @@ from quinkgl.transport.congestion import NewReno
 from quinkgl.transport.connection_ids import ConnectionId, LocalIds, RemoteIds
 from quinkgl.transport.credit_window import CreditWindow
 from quinkgl.transport.key_schedule import KeyLimits, KeySchedule
-from quinkgl.transport.object_receiver import ObjectReceiver, ReceiverState
-from quinkgl.transport.object_sender import Chunk, ObjectSender
+from quinkgl.transport.object_receiver import ObjectReceiver, ReceiverEvent, ReceiverState
+from quinkgl.transport.object_sender import Chunk, ObjectSender, SenderEvent
 from quinkgl.transport.paths import Paths, PathState
 from quinkgl.transport.received import ReceivedPackets
 from quinkgl.transport.recovery import LossRecovery
@@ -389,8 +389,8 @@ class Objects(RuleBasedStateMachine):
     def the_session_breaks(self, most_ranges, is_rare) -> None:
         if is_rare:
             return
-        self.receiver.end()
-        self.sender.end()
+        self.receiver.end(ReceiverEvent.CLOSED)
+        self.sender.end(SenderEvent.CLOSED)
         assert self.sender.take(1000) is None
         self.begin(most_ranges)
 

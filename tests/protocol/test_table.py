@@ -11,7 +11,6 @@ from quinkgl.protocol.inbox import INBOX_TABLE
 from quinkgl.protocol.manifest_handshake import HANDSHAKE_TABLE
 from quinkgl.protocol.membership import STANDING_TABLE
 from quinkgl.protocol.table import Step, Table
-from quinkgl.wire.spec_data import spec_directory
 
 
 class Light(Enum):
@@ -39,12 +38,6 @@ def test_a_table_says_what_to_do_and_where_to_go():
     table = Table(Light.RED, ROWS, events=Press)
     assert table.step(Light.RED, Press.GO) == (Do.SWITCH, Light.GREEN)
     assert table.reachable() == (Light.RED, Light.GREEN)
-    assert table.markdown() == (
-        "| state | GO | STOP |\n"
-        "|---|---|---|\n"
-        "| **RED** | switch → GREEN | nothing → RED |\n"
-        "| **GREEN** | nothing → GREEN | switch → RED |"
-    )
 
 
 def test_a_missing_step_is_no_table():
@@ -66,17 +59,3 @@ def test_every_state_of_a_machine_is_reachable_and_every_event_defined(table):
     for state in table.states:
         for event in table.events:
             assert table.step(state, event).next in table.states
-
-
-@pytest.mark.parametrize(
-    ("table", "chapter"),
-    [
-        (HANDSHAKE_TABLE, "04b-manifest-handshake.md"),
-        (STANDING_TABLE, "10-membership.md"),
-        (INBOX_TABLE, "11-gossip.md"),
-        (INITIATING_TABLE, "11b-two-sided-exchange.md"),
-        (ANSWERING_TABLE, "11b-two-sided-exchange.md"),
-    ],
-)
-def test_the_specification_shows_the_table_that_runs(table, chapter):
-    assert table.markdown() in (spec_directory() / chapter).read_text(encoding="utf-8")

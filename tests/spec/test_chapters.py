@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from quinkgl.transport.secret_exchange import TRANSITIONS, ExchangeEvent, ExchangeState
 from quinkgl.wire.cbor import decode_untrusted
 from quinkgl.wire.messages import exchange
 from quinkgl.wire.messages.fetch import FetchRefused, Get, Piece, encode_fetch_message
@@ -168,19 +167,6 @@ def test_the_session_schema_has_the_codec_s_keys() -> None:
     for name, message in messages.items():
         assert keys(encode_exchange_message(message)) == schema[name][0]
     assert schema.keys() == {"handshake-payload", "transport-parameters", *messages}
-
-
-def test_the_steps_of_a_secret_exchange_are_those_of_the_chapter() -> None:
-    text = (SPEC / "05a-keys.md").read_text(encoding="utf-8")
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
-    words = {event.value: event for event in ExchangeEvent}
-    words["a packet under the other side's mixed key arrives"] = ExchangeEvent.PEER_MIXED
-    written = {
-        (ExchangeState(state), words[event]): ExchangeState(following)
-        for state, event, following, _ in (row for row in rows if len(row) == 4)
-        if event in words
-    }
-    assert written == TRANSITIONS
 
 
 def test_the_manifest_schema_has_the_codec_s_keys() -> None:

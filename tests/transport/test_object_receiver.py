@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quinkgl.transport.object_receiver import ObjectReceiver, ReceiverState
+from quinkgl.transport.object_receiver import ObjectReceiver, ReceiverEvent, ReceiverState
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
 from quinkgl.wire.limits import LIMITS
 from quinkgl.wire.merkle import LEAF_BYTES, leaf_hashes, list_bytes, merkle_root
@@ -103,7 +103,7 @@ def test_whole_leaves_that_wait_are_verified_when_the_transfer_ends(is_right):
     made = receiver()
     feed(made, 0, LIST + 2 * LEAF_BYTES + 5, space=bytes(given_space))
     assert list(made.sink.verified()) == []
-    made.end()
+    made.end(ReceiverEvent.CLOSED)
     assert list(made.sink.verified()) == ([(0, 2)] if is_right else [])
 
 
@@ -179,7 +179,7 @@ def test_crumbs_are_refused_before_they_cost_much():
 @pytest.mark.req("O-021")
 def test_after_the_end_chunks_are_late():
     made = receiver()
-    made.end()
+    made.end(ReceiverEvent.CLOSED)
     assert made.state is ReceiverState.ENDED
     feed(made, 0, 100)
     assert made.state is ReceiverState.ENDED

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quinkgl.transport.object_sender import Chunk, ObjectSender, SenderState
+from quinkgl.transport.object_sender import Chunk, ObjectSender, SenderEvent, SenderState
 from quinkgl.transport.wanted import WantedRanges
 from quinkgl.wire.errors import ErrorCode, RemoteProtocolError
 from quinkgl.wire.merkle import LEAF_BYTES, leaf_hashes, list_bytes, merkle_root
@@ -120,7 +120,7 @@ def test_the_end_lets_go_of_everything():
     assert made.take(1000)[0] == Chunk(7, 0, 1000)
     with pytest.raises(BufferError):
         body.clear()  # the sender shares it
-    made.end()
+    made.end(SenderEvent.CLOSED)
     body.clear()
     made.on_lost(Chunk(7, 0, 1000))
     assert made.take(1000) is None

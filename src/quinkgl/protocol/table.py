@@ -1,8 +1,8 @@
 """A state machine as data: for each state and each event, what to do and where to go.
 
 The whole logic of a machine's states stands in one table, which is complete by construction: an event that a
-state does not name is an error when the module is loaded, not when the event comes. The tables in ``spec/``
-are printed from these.
+state does not name is an error when the module is loaded, not when the event comes. The same tables stand in
+``spec/machines/``, for whoever writes the protocol in another language; the tests compare them cell by cell.
 """
 
 from __future__ import annotations
@@ -53,13 +53,3 @@ class Table(Generic[S, E, D]):
                 if following not in found:
                     found.append(following)
         return tuple(found)
-
-    def markdown(self) -> str:
-        """Return the table as Markdown, a row for each state and a column for each event."""
-        lines = ["| state | " + " | ".join(event.name for event in self.events) + " |"]
-        lines.append("|---" * (len(self.events) + 1) + "|")
-        for state in self.states:
-            cells = [self.step(state, event) for event in self.events]
-            row = " | ".join(f"{cell.do.value} → {cell.next.name}" for cell in cells)
-            lines.append(f"| **{state.name}** | {row} |")
-        return "\n".join(lines)

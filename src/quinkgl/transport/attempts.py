@@ -29,6 +29,45 @@ class AttemptState(Enum):
     OVER = "over"
 
 
+class AttemptEvent(Enum):
+    """What moves an attempt."""
+
+    AGAIN = "again"
+    """Nobody answered in time, or the handshake that we yielded to came to nothing."""
+    EXHAUSTED = "exhausted"
+    """As AGAIN, and no datagram is left to send."""
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    """The answer is authentic, and has to be refused."""
+    NO_VERSION = "no version"
+    """The other side speaks none of ours."""
+    GREATER_INIT = "greater INIT"
+    """The other side opens to us at this time, and its key is the greater one."""
+    SETTLED = "settled"
+    """Another handshake made the session that this attempt is for."""
+
+
+_ENDS = (
+    AttemptEvent.EXHAUSTED,
+    AttemptEvent.ANSWERED,
+    AttemptEvent.REFUSED,
+    AttemptEvent.NO_VERSION,
+    AttemptEvent.SETTLED,
+)
+
+TRANSITIONS: dict[tuple[AttemptState, AttemptEvent], AttemptState] = {
+    (AttemptState.SENDING, AttemptEvent.AGAIN): AttemptState.SENDING,
+    (AttemptState.SENDING, AttemptEvent.GREATER_INIT): AttemptState.YIELDED,
+    (AttemptState.YIELDED, AttemptEvent.AGAIN): AttemptState.SENDING,
+    **{
+        (state, event): AttemptState.OVER
+        for state in (AttemptState.SENDING, AttemptState.YIELDED)
+        for event in _ENDS
+    },
+}
+"""Every move there is; anything else is a defect."""
+
+
 class Attempt:
     """One try to reach an address.
 
@@ -121,15 +160,19 @@ class Attempt:
 
     def wait_for_other(self, now: float) -> None:
         """Yield to the peer's own handshake for as long as that may take: send nothing meanwhile [S-050]."""
-        self.state = AttemptState.YIELDED
+        self.move(AttemptEvent.GREATER_INIT)
         self.due = False
         self.retry_at = now + LIMITS.half_open_lifetime_s
 
     def go_on(self, now: float) -> None:
         """Send the INIT again: nobody answered, or the peer's own handshake came to nothing."""
-        self.state = AttemptState.SENDING
+        self.move(AttemptEvent.AGAIN)
         self.due = True
         self.retry_at = now
+
+    def move(self, event: AttemptEvent) -> None:
+        """Make a transition; KeyError for one that is not in the table."""
+        self.state = TRANSITIONS[self.state, event]
 
     def is_answered_by(self, session: Session, address: Address) -> bool:
         """Whether a session with the peer at ``address`` is what this attempt is for."""
@@ -160,9 +203,9 @@ class AttemptTable:
         self._by_id[attempt.local_id] = attempt
         self._by_address.setdefault(attempt.address, {})[attempt.local_id] = attempt
 
-    def remove(self, attempt: Attempt) -> None:
-        """Forget an attempt."""
-        attempt.state = AttemptState.OVER
+    def remove(self, attempt: Attempt, event: AttemptEvent) -> None:
+        """Forget an attempt, which ``event`` ends."""
+        attempt.move(event)
         attempt.due = False
         del self._by_id[attempt.local_id]
         here = self._by_address[attempt.address]

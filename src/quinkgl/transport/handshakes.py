@@ -16,7 +16,7 @@ from quinkgl.crypto.cookie import CookieSecret, open_cookie_untrusted, seal_cook
 from quinkgl.crypto.keys import KeySource
 from quinkgl.crypto.mac import verify as verify_mac1
 from quinkgl.crypto.psk import Mode, SwarmKeys
-from quinkgl.transport.attempts import Attempt, AttemptState, AttemptTable
+from quinkgl.transport.attempts import Attempt, AttemptEvent, AttemptState, AttemptTable
 from quinkgl.transport.config import EndpointConfig
 from quinkgl.transport.events import ConnectFailed
 from quinkgl.transport.half_open import HalfOpen, HalfOpenTable, network_of
@@ -351,9 +351,10 @@ class Handshakes:
         except RemoteProtocolError as error:
             if error.code is not ErrorCode.E_HS_DECRYPT:
                 # Whoever wrote this holds the swarm's keys, and will answer no better the next time.
-                self._give_up(attempt, error.code, error.message)
+                self._give_up(attempt, AttemptEvent.REFUSED, error.code, error.message)
             raise
         rtt_s = attempt.rtt(now)
+        self._remove_attempt(attempt, AttemptEvent.ANSWERED)
         self._drop_attempts(session, source)
         finish = encode_long(
             LongType.FIN,
@@ -440,7 +441,8 @@ class Handshakes:
         self._stats.version_negotiations_received += 1
         choice = self._versions.choose(versions)
         if choice is None:
-            self._give_up(attempt, ErrorCode.E_VERSION, "no version that both sides speak")
+            reason = "no version that both sides speak"
+            self._give_up(attempt, AttemptEvent.NO_VERSION, ErrorCode.E_VERSION, reason)
             return
         attempt.followed_version_negotiation = True
         attempt.due = attempt.state is AttemptState.SENDING
@@ -466,20 +468,20 @@ class Handshakes:
             attempt.go_on(now)
             self._send(attempt)
         else:
-            self._give_up(attempt, ErrorCode.E_HS_TIMEOUT, "nobody answered")
+            self._give_up(attempt, AttemptEvent.EXHAUSTED, ErrorCode.E_HS_TIMEOUT, "nobody answered")
 
-    def _give_up(self, attempt: Attempt, code: ErrorCode, reason: str) -> None:
-        self._remove_attempt(attempt)
+    def _give_up(self, attempt: Attempt, event: AttemptEvent, code: ErrorCode, reason: str) -> None:
+        self._remove_attempt(attempt, event)
         self.failures.append(ConnectFailed(attempt.address, attempt.expected_peer, code, reason))
 
     def _drop_attempts(self, session: Session, address: Address) -> None:
         """Forget the attempts that a session with the peer at ``address`` answers."""
         for attempt in self._attempts:
             if attempt.is_answered_by(session, address):
-                self._remove_attempt(attempt)
+                self._remove_attempt(attempt, AttemptEvent.SETTLED)
 
-    def _remove_attempt(self, attempt: Attempt) -> None:
-        self._attempts.remove(attempt)
+    def _remove_attempt(self, attempt: Attempt, event: AttemptEvent) -> None:
+        self._attempts.remove(attempt, event)
         self._attempt_wakeups.discard(attempt.local_id)
 
     def _forget_half_open(self, half_open: HalfOpen, now: float) -> None:

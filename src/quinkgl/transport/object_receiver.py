@@ -33,9 +33,50 @@ would cost a tenth of the transfer's time."""
 class ReceiverState(Enum):
     """Where the receiving side of a transfer is."""
 
+    OFFERED = "offered"
+    """Nobody has accepted the offer: there is no :class:`ObjectReceiver` yet."""
     RECEIVING = "receiving"
     COMPLETE = "complete"
+    """Everything is verified, and about to be handed on."""
     ENDED = "ended"
+
+
+class ReceiverEvent(Enum):
+    """What moves the receiving side of a transfer."""
+
+    ACCEPTED = "accepted"
+    ACCEPTED_WHOLE = "accepted, and nothing is missing"
+    WHOLE = "whole"
+    """The last byte that was missing came, and everything is verified."""
+    DELIVERED = "delivered"
+    REFUSED = "refused"
+    """The application does not want it, or not any more."""
+    TOO_SLOW = "too slow"
+    NOT_STORED = "not stored"
+    """The sink failed."""
+    CANCEL = "CANCEL of the offerer"
+    CLOSED = "closed"
+    """The session is over."""
+
+
+TRANSITIONS: dict[tuple[ReceiverState, ReceiverEvent], ReceiverState] = {
+    (ReceiverState.OFFERED, ReceiverEvent.ACCEPTED): ReceiverState.RECEIVING,
+    (ReceiverState.OFFERED, ReceiverEvent.ACCEPTED_WHOLE): ReceiverState.COMPLETE,
+    (ReceiverState.RECEIVING, ReceiverEvent.WHOLE): ReceiverState.COMPLETE,
+    (ReceiverState.COMPLETE, ReceiverEvent.DELIVERED): ReceiverState.ENDED,
+    **{
+        (state, ReceiverEvent.NOT_STORED): ReceiverState.ENDED
+        for state in (ReceiverState.OFFERED, ReceiverState.RECEIVING, ReceiverState.COMPLETE)
+    },
+    # An offer that ends so, before it is accepted, has no receiver, and is forgotten where it waits.
+    **{
+        (state, event): ReceiverState.ENDED
+        for state in (ReceiverState.OFFERED, ReceiverState.RECEIVING)
+        for event in (ReceiverEvent.REFUSED, ReceiverEvent.CANCEL, ReceiverEvent.CLOSED)
+    },
+    (ReceiverState.RECEIVING, ReceiverEvent.TOO_SLOW): ReceiverState.ENDED,
+}
+"""Every move there is; anything else is a defect."""
 
 
 class ObjectReceiver:
@@ -106,7 +147,8 @@ class ObjectReceiver:
         self._received = self.wanted.total - (self.total - self._held_bytes())
         self.progress_bytes = 0
         self._credit = 0
-        self.state = ReceiverState.RECEIVING if self.wanted.total else ReceiverState.COMPLETE
+        self.state = ReceiverState.OFFERED
+        self._move(ReceiverEvent.ACCEPTED if self.wanted.total else ReceiverEvent.ACCEPTED_WHOLE)
 
     @property
     def total(self) -> int:
@@ -164,16 +206,20 @@ class ObjectReceiver:
         if self._list_known and (is_whole or self._waiting >= _LEAVES_AT_ONCE):
             self._verify_leaves()
         if is_whole:
-            self.state = ReceiverState.COMPLETE
+            self._move(ReceiverEvent.WHOLE)
 
-    def end(self) -> None:
+    def end(self, event: ReceiverEvent) -> None:
         """Stop: chunks that still come are late. The sink keeps the leaves that are whole and right."""
-        self.state = ReceiverState.ENDED
+        self._move(event)
         self._ranges = RangeSet()
         if self._list_known and self._waiting:
             # Over: nobody is blamed any more, and what the sink cannot keep is asked for once more.
             with contextlib.suppress(RemoteProtocolError, OSError):
                 self._verify_leaves()
+
+    def _move(self, event: ReceiverEvent) -> None:
+        """Make a transition; KeyError for one that is not in the table."""
+        self.state = TRANSITIONS[self.state, event]
 
     def _hold_verified(self) -> None:
         """Take over what the sink holds; leaves without a list prove nothing."""

@@ -32,6 +32,34 @@ class SenderState(Enum):
     ENDED = "ended"
 
 
+class SenderEvent(Enum):
+    """What moves the offering side of a transfer."""
+
+    WANT = "WANT"
+    DONE = "DONE"
+    CANCEL = "CANCEL of the receiver"
+    STALLED = "stalled"
+    """Nothing has left for too long."""
+    WITHDRAWN = "withdrawn"
+    """The application has."""
+    CLOSED = "closed"
+    """The session is over."""
+
+
+TRANSITIONS: dict[tuple[SenderState, SenderEvent], SenderState] = {
+    (SenderState.OFFERED, SenderEvent.WANT): SenderState.SENDING,
+    # A later WANT takes the place of the earlier one.
+    (SenderState.SENDING, SenderEvent.WANT): SenderState.SENDING,
+    **{
+        (state, event): SenderState.ENDED
+        for state in (SenderState.OFFERED, SenderState.SENDING)
+        for event in SenderEvent
+        if event is not SenderEvent.WANT
+    },
+}
+"""Every move there is; anything else is a defect. What is late finds no transfer any more."""
+
+
 class ObjectSender:
     """Hands out chunks of one object within the receiver's credit, lost ones first."""
 
@@ -86,7 +114,7 @@ class ObjectSender:
                 f"WANT up to byte {want.ranges[-1][1]} of a smaller object",
                 section="9.3",
             )
-        self.state = SenderState.SENDING
+        self._move(SenderEvent.WANT)
         self._wanted = WantedRanges(want.ranges)
         self._rank = 0
         self._credit = want.credit
@@ -120,11 +148,15 @@ class ObjectSender:
         if self.state is SenderState.SENDING:
             self._resend.add(chunk.start, chunk.stop)
 
-    def end(self) -> None:
-        """Let go of the body; nothing more is sent."""
-        self.state = SenderState.ENDED
+    def end(self, event: SenderEvent) -> None:
+        """Let go of the body; nothing more is sent. ``event`` is any but WANT."""
+        self._move(event)
         self._body = memoryview(b"")
         self._resend = RangeSet()
+
+    def _move(self, event: SenderEvent) -> None:
+        """Make a transition; KeyError for one that is not in the table."""
+        self.state = TRANSITIONS[self.state, event]
 
     def _clip(self, start: int, stop: int) -> int:
         boundary = len(self._list)

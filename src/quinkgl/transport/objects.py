@@ -17,8 +17,8 @@ from quinkgl.transport.object_events import (
     ObjectOffered,
     ObjectReceived,
 )
-from quinkgl.transport.object_receiver import ObjectReceiver, ReceiverState
-from quinkgl.transport.object_sender import Chunk, ObjectSender
+from quinkgl.transport.object_receiver import ObjectReceiver, ReceiverEvent, ReceiverState
+from quinkgl.transport.object_sender import Chunk, ObjectSender, SenderEvent
 from quinkgl.transport.pace import Pace, Speed
 from quinkgl.transport.reassembly import ObjectConfig, Reassembly
 from quinkgl.transport.sinks import MemorySink, ObjectSink
@@ -144,14 +144,14 @@ class ObjectExchange:
 
         Nothing of the object is kept.
         """
-        receiver = self._end_incoming(transfer)
+        receiver = self._end_incoming(transfer, ReceiverEvent.REFUSED)
         if receiver is None and self._offers.pop(transfer, None) is None:
             return
         self._say(Cancel(transfer, code, by_offerer=False))
 
     def withdraw(self, transfer: int, code: int) -> None:
         """Stop offering or sending an object; nothing happens when the transfer is gone [O-030]."""
-        if self._end_outgoing(transfer) is not None:
+        if self._end_outgoing(transfer, SenderEvent.WITHDRAWN) is not None:
             self._say(Cancel(transfer, code, by_offerer=True))
 
     def close(self, code: int, *, now: float) -> None:
@@ -160,9 +160,9 @@ class ObjectExchange:
         Each open transfer is reported as failed; verified leaves are kept for the next offer of the object.
         """
         for transfer in list(self._outgoing):
-            self._fail_outgoing(transfer, code)
+            self._fail_outgoing(transfer, SenderEvent.CLOSED, code)
         for transfer in list(self._incoming):
-            self._break_incoming(transfer, code, now)
+            self._break_incoming(transfer, ReceiverEvent.CLOSED, code, now)
         for transfer, offer in self._offers.items():
             self._events.append(ObjectFailed(transfer, offer.root, code, outgoing=False))
         self._offers.clear()
@@ -181,7 +181,7 @@ class ObjectExchange:
                 if sender is not None:
                     sender.on_want_untrusted(want)
             case Done(transfer):
-                sender = self._end_outgoing(transfer)
+                sender = self._end_outgoing(transfer, SenderEvent.DONE)
                 if sender is not None:
                     self._events.append(ObjectDelivered(transfer, sender.root))
             case cancel:
@@ -236,11 +236,11 @@ class ObjectExchange:
             in_the_way = speed is Speed.SLOW and self._reassembly.is_short_of_room(now=now)
             if in_the_way or speed is Speed.STALLED:
                 self._reassembly.mark_slow(self._peer, now=now)
-                self._break_incoming(transfer, ErrorCode.TOO_SLOW, now)
+                self._break_incoming(transfer, ReceiverEvent.TOO_SLOW, ErrorCode.TOO_SLOW, now)
                 self._say(Cancel(transfer, ErrorCode.TOO_SLOW, by_offerer=False))
         for transfer, pace in list(self._paces_out.items()):
             if pace.judge(self._outgoing[transfer].progress_bytes, now=now) is Speed.STALLED:
-                self._fail_outgoing(transfer, ErrorCode.TOO_SLOW)
+                self._fail_outgoing(transfer, SenderEvent.STALLED, ErrorCode.TOO_SLOW)
                 self._say(Cancel(transfer, ErrorCode.TOO_SLOW, by_offerer=True))
 
     # Output
@@ -337,9 +337,9 @@ class ObjectExchange:
     def _on_cancel(self, cancel: Cancel, now: float) -> None:
         # O-002, O-031
         if not cancel.by_offerer:
-            self._fail_outgoing(cancel.transfer, cancel.code)
+            self._fail_outgoing(cancel.transfer, SenderEvent.CANCEL, cancel.code)
             return
-        self._break_incoming(cancel.transfer, cancel.code, now)
+        self._break_incoming(cancel.transfer, ReceiverEvent.CANCEL, cancel.code, now)
         offer = self._offers.pop(cancel.transfer, None)
         if offer is not None:
             self._events.append(ObjectFailed(cancel.transfer, offer.root, cancel.code, outgoing=False))
@@ -390,7 +390,7 @@ class ObjectExchange:
     def _complete(self, receiver: ObjectReceiver) -> None:
         # O-027
         body = receiver.sink.body()
-        self._end_incoming(receiver.transfer)
+        self._end_incoming(receiver.transfer, ReceiverEvent.DELIVERED)
         self._deliver(receiver, body)
 
     def _deliver(self, what: Offer | ObjectReceiver, body: memoryview) -> None:
@@ -399,14 +399,14 @@ class ObjectExchange:
 
     def _on_sink_failed(self, transfer: int, root: bytes) -> None:
         """The sink refused a byte: the disk is full, say. That is no fault of the peer's."""
-        self._end_incoming(transfer)
+        self._end_incoming(transfer, ReceiverEvent.NOT_STORED)
         self._events.append(ObjectFailed(transfer, root, ErrorCode.E_INTERNAL, outgoing=False))
         self._say(Cancel(transfer, ErrorCode.E_INTERNAL, by_offerer=False))
 
-    def _break_incoming(self, transfer: int, code: int, now: float) -> None:
+    def _break_incoming(self, transfer: int, event: ReceiverEvent, code: int, now: float) -> None:
         """End a transfer without success; what was verified of it waits for the object's next offer."""
         # O-033
-        receiver = self._end_incoming(transfer)
+        receiver = self._end_incoming(transfer, event)
         if receiver is None:
             return
         self._events.append(ObjectFailed(transfer, receiver.root, code, outgoing=False))
@@ -414,12 +414,12 @@ class ObjectExchange:
         if isinstance(receiver.sink, MemorySink) and code != ErrorCode.SUPERSEDED:
             self._reassembly.keep_partial(receiver.sink, now=now)
 
-    def _fail_outgoing(self, transfer: int, code: int) -> None:
-        sender = self._end_outgoing(transfer)
+    def _fail_outgoing(self, transfer: int, event: SenderEvent, code: int) -> None:
+        sender = self._end_outgoing(transfer, event)
         if sender is not None:
             self._events.append(ObjectFailed(transfer, sender.root, code, outgoing=True))
 
-    def _end_incoming(self, transfer: int) -> ObjectReceiver | None:
+    def _end_incoming(self, transfer: int, event: ReceiverEvent) -> ObjectReceiver | None:
         """Forget a transfer and give its memory back; a completed body lives on with its event."""
         receiver = self._incoming.pop(transfer, None)
         if receiver is not None:
@@ -427,13 +427,13 @@ class ObjectExchange:
             self._credits.pop(transfer, None)
             self._held -= receiver.memory_bytes
             self._reassembly.release(receiver.memory_bytes)
-            receiver.end()
+            receiver.end(event)
         return receiver
 
-    def _end_outgoing(self, transfer: int) -> ObjectSender | None:
+    def _end_outgoing(self, transfer: int, event: SenderEvent) -> ObjectSender | None:
         sender = self._outgoing.pop(transfer, None)
         if sender is not None:
             del self._paces_out[transfer]
             self._turns.remove(transfer)
-            sender.end()
+            sender.end(event)
         return sender

@@ -27,6 +27,27 @@ class MtuState(Enum):
     """Large datagrams vanished: the smallest size for a while."""
 
 
+class MtuEvent(Enum):
+    """What moves the search."""
+
+    EXHAUSTED = "exhausted"
+    """The last try of a size was lost, or there is no larger one."""
+    DUE = "due"
+    """The wait is over, and there is data that a larger size would help."""
+    VANISHED = "vanished"
+    """Too often in a row nothing but large packets was lost."""
+
+
+TRANSITIONS: dict[tuple[MtuState, MtuEvent], MtuState] = {
+    (MtuState.SEARCHING, MtuEvent.EXHAUSTED): MtuState.COMPLETE,
+    (MtuState.SEARCHING, MtuEvent.VANISHED): MtuState.COOLING,
+    (MtuState.COMPLETE, MtuEvent.VANISHED): MtuState.COOLING,
+    (MtuState.COMPLETE, MtuEvent.DUE): MtuState.SEARCHING,
+    (MtuState.COOLING, MtuEvent.DUE): MtuState.SEARCHING,
+}
+"""Every move there is; anything else is a defect. OFF is for a whole path."""
+
+
 class PathMtu:
     """The datagram size of one path, bytes of UDP payload."""
 
@@ -83,7 +104,7 @@ class PathMtu:
             return None
         if self.state is not MtuState.SEARCHING:
             self._tries = 0
-            self.state = MtuState.SEARCHING
+            self._move(MtuEvent.DUE)
         size = self._next_size()
         if size is None:
             self._complete(now)
@@ -136,11 +157,15 @@ class PathMtu:
         self._tries = 0
         self._probe_number = None
         self.datagram_bytes = self._start
-        self.state = MtuState.COOLING
+        self._move(MtuEvent.VANISHED)
         self._again_at = now + CONSTANTS.mtu_cool_off_s
         return True
 
     # Inside
+
+    def _move(self, event: MtuEvent) -> None:
+        """Make a transition; KeyError for one that is not in the table."""
+        self.state = TRANSITIONS[self.state, event]
 
     def _next_size(self) -> int | None:
         """Return the next larger size to try, None when none is left."""
@@ -162,5 +187,5 @@ class PathMtu:
         return True
 
     def _complete(self, now: float) -> None:
-        self.state = MtuState.COMPLETE
+        self._move(MtuEvent.EXHAUSTED)
         self._again_at = now + CONSTANTS.mtu_raise_s
