@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quinkgl.testing.contract import assert_refuses_reentry
+from quinkgl.testing.contract import ContractError, assert_refuses_reentry
 from quinkgl.wire.exclusive import Exclusive, exclusive
 
 
@@ -66,3 +66,16 @@ def test_two_machines_do_not_share_the_mark():
 def test_the_contract_checker_sees_the_refusal():
     counter = Counter()
     assert_refuses_reentry(counter, counter.increase, now=0.0)
+
+
+def test_the_contract_checker_sees_each_call_that_is_not_refused():
+    class Open(Counter):
+        def next_event(self):
+            return None
+
+        def rename(self, name, *, now):
+            return name
+
+    counter = Open()
+    with pytest.raises(ContractError, match="let next_event, rename in"):
+        assert_refuses_reentry(counter, counter.increase, now=0.0)

@@ -15,7 +15,7 @@ The rules, and how each is noticed:
 5. ``deadline()`` and ``handle_timer()`` before the deadline change nothing
 6. every collection stays inside its bound: ``occupancy()``, where a machine offers it
 7. a second ``close()`` changes nothing
-8. a call from inside a call is refused: :func:`assert_refuses_reentry`
+8. a call from inside a call is refused, whichever it is: :func:`assert_refuses_reentry`
 9. a LocalProtocolError leaves the state untouched
 10. events are frozen, slotted dataclasses
 11. the bytes of ``receive_datagram`` are the caller's again afterwards: the machine is given a view of a
@@ -36,6 +36,7 @@ from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from quinkgl.wire.errors import LocalProtocolError, RemoteProtocolError
+from quinkgl.wire.exclusive import Exclusive
 
 M = TypeVar("M")
 
@@ -310,9 +311,11 @@ def assert_refuses_reentry(machine: Any, call: Callable[[], object], *, now: flo
     """Run ``call``, a call of ``machine``, and call the machine again inside it: it must refuse (rule 8).
 
     The attempt is made from a profiling hook at every function that ``call`` enters, which is where a
-    callback or another thread would come in.
+    callback or another thread would come in. Of a machine whose calls are marked ``exclusive``, every public
+    one that takes the time or gives output must refuse.
     """
     refused: list[RuntimeError] = []
+    let_in: list[str] = []
 
     def hook(_frame: FrameType, event: str, _argument: object) -> None:
         if event == "call" and not refused:
@@ -320,6 +323,7 @@ def assert_refuses_reentry(machine: Any, call: Callable[[], object], *, now: flo
                 machine.handle_timer(now=now)
             except RuntimeError as error:
                 refused.append(error)
+                let_in.extend(name for name in _exclusive_calls(machine) if not _is_refused(machine, name))
 
     before = sys.getprofile()
     sys.setprofile(hook)
@@ -329,3 +333,28 @@ def assert_refuses_reentry(machine: Any, call: Callable[[], object], *, now: flo
         sys.setprofile(before)
     if not refused:
         raise ContractError(f"{type(machine).__qualname__} let itself be called from inside a call")
+    if let_in:
+        raise ContractError(f"{type(machine).__qualname__} let {', '.join(let_in)} in from inside a call")
+
+
+def _exclusive_calls(machine: Any) -> list[str]:
+    """Names of the calls that must be exclusive, of a machine that marks them so."""
+    if not isinstance(machine, Exclusive):
+        return []
+    return [
+        name
+        for name, method in inspect.getmembers(type(machine), inspect.isfunction)
+        if not name.startswith("_")
+        and (name.startswith("next_") or "now" in inspect.signature(method).parameters)
+    ]
+
+
+def _is_refused(machine: Any, name: str) -> bool:
+    """Whether a call is refused before its arguments, of which there are none, are looked at."""
+    try:
+        getattr(machine, name)()
+    except RuntimeError:
+        return True
+    except TypeError:
+        return False
+    return False
