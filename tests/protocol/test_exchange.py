@@ -247,8 +247,8 @@ def test_a_decision_is_said_again_until_it_is_acknowledged():
     pair.save(US)
     commit = Commit(name, pair.answer(name))
     assert pair.drain(US) == [commit]
-    for _ in range(3):
-        pair.now = pair.machines[US].deadline()
+    for late in (0.0, 0.0, 0.3):
+        pair.now = pair.machines[US].deadline() + late
         pair.machines[US].handle_timer(now=pair.now)
         assert pair.drain(US) == [commit]
     pair.say(US, Ask(name, pair.answer(name)))
@@ -454,6 +454,18 @@ def test_exchanges_with_one_peer_and_in_all_are_bounded():
     assert pair.machines[THEM].offer(OTHER, ROOTS[THEM], 1, weight=1, now=0.0) is None
 
 
+@pytest.mark.req("B-042")
+def test_who_does_not_take_its_events_is_bound_to_no_more_than_they_have_room_for():
+    """Room for 36 events, two of each exchange that came to nothing, and six for the next one."""
+    pair = Pair(limits=limits_with(exchanges=3, exchanges_per_peer=2, events=16))
+    for number in range(20):
+        name = bytes([number]) * 16
+        pair.say(THEM, Offer(name, ROOTS[US], 1, 1, 0, 1), Abort(name, None, ErrorCode.GONE))
+    pair.drain(THEM)
+    assert len(pair.events[THEM]) == 2 * 16
+    assert pair.machines[THEM].stats.dropped == {"exchange_refused": 4}
+
+
 @pytest.mark.req("B-050")
 def test_a_departure_ends_everything_and_says_how_far_it_was():
     pair = Pair()
@@ -531,6 +543,7 @@ def test_misuse_changes_nothing():
         lambda: machine.offer(THEM, ROOTS[US], 0, weight=1, now=0.0),
         lambda: machine.accept(THEM, NAME, b"", 1, now=0.0),
         lambda: machine.state_saved(1, now=0.0),
+        lambda: machine.state_saved(-1, now=0.0),
         lambda: machine.set_round(-1, now=0.0),
         lambda: machine.peer_connected(US, now=0.0),
     ):

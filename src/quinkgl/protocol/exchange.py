@@ -195,8 +195,8 @@ class Exchanges(Machine[ExchangeEvent]):
 
         LocalProtocolError for a mark that was never reached. What waited for it is said now [B-011].
         """
-        if mark > self.mark:
-            raise misuse(f"mark {mark} is above the last one, {self.mark}")
+        if not 0 <= mark <= self.mark:
+            raise misuse(f"mark {mark} was never reached; the last one is {self.mark}")
         self._advance(now)
         for record in list(self._records.values()):
             if record.mark <= mark:
