@@ -7,6 +7,7 @@ import random
 import pytest
 
 from quinkgl.crypto.keys import KeySource, key_source
+from quinkgl.crypto.packet_keys import PacketKeys
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
 
 
@@ -44,3 +45,7 @@ def test_random_bytes_have_the_length_asked_for(count):
     assert len(source.random_bytes(count)) == count
     if count >= 31:
         assert source.random_bytes(count) != source.random_bytes(count)
+
+
+def test_deterministic_keys_alone_leave_the_cipher_as_it_is():
+    assert KeySource.insecure_deterministic(random.Random(1)).packet_keys is PacketKeys

@@ -266,6 +266,15 @@ def test_the_depth_of_parameters_is_exact(lists, fits):
         assert "deeper than 16" in str(refused(value))
 
 
+@pytest.mark.parametrize(("digits", "fits"), [(1, True), (256, True), (257, False)])
+def test_the_length_of_a_peers_id_is_bounded(digits, fits):
+    value = {**DUMMY, "bootstrap_peers": [{"kind": "ipv8", "peer_id": "a" * digits, "address": "a:1"}]}
+    if fits:
+        assert SwarmManifest.from_dict(value).to_dict() == value
+    else:
+        assert "257 characters" in str(refused(value))
+
+
 def test_the_bound_of_canonical_bytes_is_exact():
     def with_padding(count):
         return make_dummy_manifest(aggregation=StrategySpec("FedAvg", {"x": "a" * count}))

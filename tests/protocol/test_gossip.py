@@ -19,6 +19,7 @@ from quinkgl.protocol.gossip import (
     UpdateReceived,
 )
 from quinkgl.protocol.inbox import HEADERS_KEPT, INBOX_TABLE, Inbox, Input
+from quinkgl.protocol.scores import Band, Deed
 from quinkgl.testing.contract import Checked, assert_refuses_reentry
 from quinkgl.wire.cbor import decode_untrusted, encode
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -560,6 +561,20 @@ def test_bodies_on_the_way_are_bounded_in_number():
     assert three.code(header(1, author=three.peer, root=root_of(3))) is ErrorCode.E_BUSY
     assert one.accepted(header(2, author=one.peer, root=root_of(4)))  # in place of its own
     assert machine.stats.dropped == {"offer_busy": 1, "offer_superseded": 1}
+
+
+@pytest.mark.req("G-041", "G-048")
+def test_who_behaved_badly_is_served_while_half_of_the_places_are_free():
+    machine, offers = several(5, transfers_global=8)
+    *others, bad = offers
+    for _ in range(2):
+        machine.scores.note(bad.peer.peer_id, Deed.INVALID, now=0.0)
+    assert machine.scores.band(bad.peer.peer_id, now=0.0) is Band.LIMITED
+    for number, them in enumerate(others):
+        assert them.accepted(header(1, author=them.peer, root=root_of(number)))
+        taken = bad.accepted(header(number + 1, author=bad.peer, root=root_of(10 + number)))
+        assert taken is (number < 3)
+    assert machine.stats.dropped == {"offer_superseded": 2, "offer_busy": 1}
 
 
 @pytest.mark.req("G-041")

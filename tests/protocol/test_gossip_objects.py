@@ -173,3 +173,16 @@ def test_further_objects_are_signed_and_bounded():
         machine.publish(BODY, 1, objects=(UpdateObject(BODY, 1, 1, ""),), **options)
     objects = (UpdateObject(ONE, 1000, 1, "variate"),)
     assert machine.publish(BODY, 1, objects=objects, **options).objects == objects
+
+
+@pytest.mark.req("G-044")
+def test_no_part_is_accepted_that_there_may_be_no_room_to_refuse():
+    table = Table(limits=limits_with(events=16))
+    assert table.offer(BODY) == [1]
+    encoded = sign1(THEM, "update", encode_update_header(header()))
+    for transfer in range(15):
+        table.machine.object_offered(THEM.peer_id, transfer, BODY, SIZES[BODY], encoded, now=0.0)
+    table.machine.object_offered(THEM.peer_id, 20, ONE, SIZES[ONE], encoded, now=0.0)
+    *duplicates, last = table.machine.drain().of("next_action")
+    assert len(duplicates) == 15
+    assert table.short(last) == (20, ErrorCode.E_BUSY)

@@ -665,6 +665,7 @@ def test_a_state_holds_no_more_than_a_view():
         {},
         {"seq": -1, "records": []},
         {"seq": MAX_SEQ, "records": []},
+        {"seq": MAX_SEQ + 1, "records": []},
         {"seq": True, "records": []},
         {"seq": 1, "records": None},
         {"seq": 1, "records": ["text"]},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import FrozenInstanceError
 
 import pytest
 
@@ -51,3 +52,10 @@ def test_a_hashed_object_is_published_like_its_body():
     assert swarms.publish(0, hashed, round=1) == hashed.root
     assert swarms.network.run(lambda: bool(updates_of(swarms.members[1])), limit_s=30)
     assert updates_of(swarms.members[1])[0].body == body
+
+
+def test_a_hashed_object_stays_what_it_is():
+    hashed = hash_object(b"body")
+    for name in ("root", "leaves", "body"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(hashed, name, getattr(hashed, name))

@@ -392,6 +392,8 @@ def test_closing_early_ends_without_an_event():
 def test_time_that_goes_backwards_is_held_and_counted():
     joiner = fetcher(SwarmNetwork(), 0)
     joiner.machine.drain(0.0)
+    joiner.machine.handle_timer(now=0.0)
+    assert joiner.machine.stats.clock_steps_back == 0
     joiner.machine.step_back()
 
 

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -21,6 +22,7 @@ from quinkgl.swarm import (
     PeerConnected,
     PeerDisconnected,
     PeerRefused,
+    PeerView,
     SwarmClosed,
     SwarmConfig,
     UpdateDelivered,
@@ -38,6 +40,7 @@ from quinkgl.transport import (
     MessageReceived,
     TransferFailed,
 )
+from quinkgl.wire.cbor import encode
 from quinkgl.wire.control import Channel
 from quinkgl.wire.errors import ErrorCode, LocalProtocolError
 from quinkgl.wire.limits import LIMITS
@@ -177,6 +180,13 @@ def test_discovered_peers_are_called_while_there_are_too_few(wanted, met):
     assert [len(node.machine.peers()) for node in net.members] == [2, met, met]
 
 
+def test_a_peer_that_did_nothing_yet_stands_at_nought():
+    view = PeerView(bytes(32), RAW, 0.1, None)
+    assert (view.score, view.band) == (0.0, Band.NORMAL)
+    (first,) = pair().members[0].machine.peers()
+    assert (first.score, first.band, first.round) == (view.score, view.band, view.round)
+
+
 def test_who_never_says_its_terms_is_disconnected_in_time():
     net = SwarmNetwork(seed=9)
     member = net.add()
@@ -190,6 +200,25 @@ def test_who_never_says_its_terms_is_disconnected_in_time():
     assert events_of(net, 0, PeerRefused)[0].code is ErrorCode.E_MAN_TIMEOUT
     assert net.network.run(lambda: peer not in raw.machine.peers(), limit_s=10)
     assert not member.machine.peers()
+
+
+def test_whether_a_manifest_has_expired_is_told_by_the_clock_as_it_was_set():
+    expires_at = datetime.fromtimestamp(UNIX_START + 1000.0, UTC)
+    manifest = small_manifest(expires_at=expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    net = SwarmNetwork(seed=25)
+    for _ in range(3):
+        net.add(manifest)
+    net.network.run(limit_s=10.0)
+    for node in net.members:
+        node.machine.set_unix_time(UNIX_START + 999.0, now=net.network.now)
+    net.connect(1, 0)
+    assert net.network.run(lambda: bool(events_of(net, 0, PeerConnected)), limit_s=5.0)
+    for node in net.members:
+        node.machine.set_unix_time(UNIX_START + 1000.0, now=net.network.now)
+    net.connect(2, 0)
+    assert net.network.run(lambda: bool(events_of(net, 0, PeerRefused)), limit_s=5.0)
+    assert events_of(net, 0, PeerRefused)[0].code is ErrorCode.E_MAN_EXPIRED
+    assert len(events_of(net, 0, PeerConnected)) == 1
 
 
 def test_a_member_tells_the_terms_of_its_manifest_and_its_model():
@@ -321,6 +350,20 @@ def test_a_message_before_the_manifest_is_agreed_ends_the_session():
     assert (lost.code, lost.by_remote) == (ErrorCode.E_FRAME_CONTEXT, True)
     assert member.machine.stats.dropped["E_FRAME_CONTEXT"] == 1
     assert not member.machine.peers()
+
+
+def test_what_a_session_dropped_is_counted_when_it_is_over_too():
+    net = SwarmNetwork(seed=8)
+    member = net.add()
+    raw, peer = add_raw_endpoint(net), net.identity(0).peer_id
+    for sessions in (1, 2):
+        raw.machine.connect(net.address(0), now=net.network.now)
+        assert net.network.run(lambda: peer in raw.machine.peers(), limit_s=10)
+        raw.machine.send_message(peer, Channel.MANIFEST, encode({0: 64}), now=net.network.now)
+        net.network.run(limit_s=1.0)
+        raw.machine.disconnect(peer, 0, "", now=net.network.now)
+        net.network.run(limit_s=1.0)
+        assert member.machine.stats.dropped["unknown_kind"] == sessions
 
 
 def close_of(say) -> tuple[int, bool]:
@@ -672,6 +715,16 @@ def test_a_refused_command_leaves_the_state_as_it_was():
     machine.close(now=net.network.now)
     with pytest.raises(LocalProtocolError):
         machine.connect(net.address(1), now=later)
+
+
+def test_the_reason_of_the_deadline_is_that_of_what_is_due_first():
+    net = SwarmNetwork(seed=31)
+    machine = net.add(config=QUICK).machine
+    quiet, reason = machine.deadline(), machine.deadline_reason
+    machine.connect(("10.0.5.5", 9), now=0.0)
+    net.network.run(limit_s=0.1)
+    assert machine.deadline() < quiet
+    assert machine.deadline_reason == "handshake" != reason
 
 
 def test_a_call_from_inside_a_call_is_refused():

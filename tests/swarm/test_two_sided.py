@@ -306,3 +306,15 @@ def test_commands_that_do_not_fit_and_messages_that_break_the_rules():
     raw.send_message(net.identity(0).peer_id, Channel.EXCHANGE, b"\xa1\x00\x01", now=now)
     net.network.settle_all()
     assert run(net, mixers, lambda: any(isinstance(e, PeerDisconnected) for e in mixers[0].node.events))
+
+
+@pytest.mark.parametrize("channel", [Channel.MEMBERSHIP, Channel.EXCHANGE, Channel.GOSSIP])
+def test_a_breach_is_held_against_a_peer_once_whatever_its_channel(channel):
+    net, mixers = pair(11)
+    peer = net.identity(0).peer_id
+    transport_of(mixers[1]).send_message(peer, channel, b"\xa1\x00\x01", now=net.network.now)
+    net.network.settle_all()
+    assert run(net, mixers, lambda: any(isinstance(e, PeerDisconnected) for e in mixers[0].node.events))
+    assert run(net, mixers, mixers[0].swarm.peers)  # it calls again
+    (view,) = mixers[0].swarm.peers()
+    assert view.score == pytest.approx(-10.0, abs=0.5)

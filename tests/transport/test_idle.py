@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import tracemalloc
 
-from quinkgl.testing.endpoints import Pair, ScriptedPeer, drain, make_endpoint
+from quinkgl.testing.endpoints import A, B, Pair, ScriptedPeer, drain, make_endpoint
 from quinkgl.testing.network import Link
+from quinkgl.transport import EndpointConfig, PostQuantum
 from quinkgl.wire.limits import LIMITS
 
 _SESSIONS = 40
@@ -59,3 +60,17 @@ def test_an_idle_session_wakes_nobody_more_often_than_its_keepalives_need():
     keepalives = _SECONDS / LIMITS.keepalive_s
     assert woken <= 3 * keepalives + 4
     assert machine.stats.datagrams_sent - before <= 2 * keepalives + 4
+
+
+def test_a_new_session_waits_its_time_before_the_first_keepalive():
+    """Right after message 3 nothing is due; what comes next is to send it again."""
+    config = EndpointConfig(post_quantum=PostQuantum.NO)  # which has no message waiting
+    initiator, responder = (make_endpoint(seed, config=config) for seed in (1, 2))
+    initiator.connect(B, now=0.0)
+    for source, target, address in ((initiator, responder, A), (responder, initiator, B)):
+        for transmit in drain(source, 0.0)[1]:
+            target.receive_datagram(transmit.data, address, now=0.0)
+    assert initiator.peers()
+    drain(initiator, 0.0)
+    assert initiator.deadline() > 0.0
+    assert initiator.deadline_reason == "finish"

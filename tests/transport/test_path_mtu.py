@@ -63,6 +63,10 @@ def test_nothing_above_the_cap_is_probed_and_the_cap_itself_is(cap, found):
     assert all(size <= cap for _, size in search.probes)
 
 
+def test_a_new_path_is_not_suspected():
+    assert not PathMtu(start=BASE, cap=9000, discovery=True).is_suspicious
+
+
 def test_a_cap_below_the_start_wins():
     assert PathMtu(start=9000, cap=1200, discovery=True).datagram_bytes == 1200
 
@@ -158,7 +162,9 @@ def grown() -> PathMtu:
 @pytest.mark.req("Q-053")
 def test_three_losses_of_large_packets_in_a_row_are_a_black_hole():
     mtu = grown()
+    assert not mtu.is_suspicious
     assert not mtu.on_packets_lost(1400, 10.0)
+    assert mtu.is_suspicious  # so an acknowledgement of a large one is looked for
     assert not mtu.on_packets_lost(1300, 11.0)
     assert mtu.is_suspicious
     assert mtu.on_packets_lost(1400, 12.0)

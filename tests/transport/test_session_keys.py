@@ -383,3 +383,27 @@ def test_with_a_key_log_a_whole_capture_can_be_read():
         assert not any(text and (MEMBER.root in text or MEMBER.psk in text) for text in texts)
         opened += 1
     assert opened > 200
+
+
+@pytest.mark.req("K-005")
+def test_a_key_log_says_with_which_packet_a_sender_began_a_key():
+    lines: list[str] = []
+    keys = ConnectionConfig(keys=KeyLimits(phase_packets=25))
+    config = EndpointConfig(connection=keys, post_quantum=PostQuantum.NO, keylog=lines.append)
+    pair = Pair(1, Link(delay_s=0.01), config_a=config)
+    sent: list[bytes] = []
+    pair.network.tap = lambda _now, source, _destination, data: sent.append(data) if source == A else None
+    pair.connect()
+    send_object(pair, 2_000_000, limit_s=60.0)
+    entries = [entry for line in lines if (entry := parse_key_log(line)) is not None]
+    entries = [entry for entry in entries if entry.destination_id == sent[-1][1:9]]
+    numbers: dict[int, list[int]] = {}
+    for data in sent:
+        form = packet_form(data)
+        size = 29 if form is PacketForm.BULK else 17
+        number = int.from_bytes(data[9:17], "big")
+        for entry in entries if form is not PacketForm.LONG else ():
+            if PacketKeys(entry.key).open_untrusted(number, data[:size], data[size:]) is not None:
+                numbers.setdefault(entry.phase, []).append(number)
+    assert [entry.phase for entry in entries] == sorted(numbers) == [0, 1]
+    assert max(numbers[0]) < entries[1].first_number <= min(numbers[1])
