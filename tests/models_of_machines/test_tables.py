@@ -56,6 +56,7 @@ from quinkgl.wire.messages.manifest import Agree, Hello, Refuse, Terms, encode_m
 from quinkgl.wire.messages.objects import Want
 from quinkgl.wire.messages.secrets import decode_exchange_message_untrusted
 from quinkgl.wire.packets import PacketForm
+from quinkgl.wire.spec_data import load
 
 # --- the form of each table ---
 
@@ -307,6 +308,11 @@ def test_each_cell_of_a_secret_exchange_is_what_the_end_does(state, event, initi
     end, reply = ready
     assert end.state is state
     following = secret_exchange.TRANSITIONS.get((state, event))
+    row = load("machines/secret-exchange")["transitions"][state.name]
+    if following is None:
+        breaches = {ExchangeEvent.OFFER, ExchangeEvent.REPLY}
+        kind = "refused" if event in breaches else "ignored"
+        assert event.name in row["impossible" if event is ExchangeEvent.WE_OFFER else kind]
     stranger = secrets_end(initiator=True)
     stranger.handle_timer(100.0)
     offer = stranger.next_message()
