@@ -132,16 +132,18 @@ class _SymmetricState:
 
     __slots__ = ("chaining_key", "counter", "handshake_hash", "key")
 
-    def __init__(self, first_hash: bytes) -> None:
+    def __init__(self, first_hash: bytes, prologue: bytes, start: Start) -> None:
         self.handshake_hash = first_hash
-        self.chaining_key = first_hash
-        self.key: bytes | None = None
+        self.mix_hash(prologue)
+        self.chaining_key, self.key, hashed = start
+        for each in hashed:
+            self.mix_hash(each)
         self.counter = 0
 
-    def snapshot(self) -> Start:
+    def snapshot(self) -> tuple[bytes, bytes, bytes | None, int]:
         return self.handshake_hash, self.chaining_key, self.key, self.counter
 
-    def restore(self, snapshot: Start) -> None:
+    def restore(self, snapshot: tuple[bytes, bytes, bytes | None, int]) -> None:
         self.handshake_hash, self.chaining_key, self.key, self.counter = snapshot
 
     def mix_hash(self, data: bytes) -> None:
@@ -176,27 +178,31 @@ class _SymmetricState:
         return plaintext
 
 
-Start: TypeAlias = tuple[bytes, bytes, bytes | None, int]
-"""Symmetric state before the first field of the first message: the same in all handshakes of a swarm."""
+class Start(NamedTuple):
+    """What psk tokens in front of the first field come to: the same in all handshakes with these keys."""
+
+    chaining_key: bytes
+    key: bytes | None
+    hashed: tuple[bytes, ...]
+    """What each of them adds to the handshake hash."""
 
 
-def start_of(pattern: str, prologue: bytes, psks: tuple[bytes, ...]) -> Start:
-    """Return the state that depends on no fresh key: name, prologue, and psk tokens that come first.
+def start_of(pattern: str, psks: tuple[bytes, ...]) -> Start:
+    """Process the psk tokens that the first message begins with; the result is as secret as the keys.
 
-    It is as secret as the keys. Raises LocalProtocolError (E_USAGE) for other than one 32-byte key for each
-    psk token.
+    Raises LocalProtocolError (E_USAGE) for other than one 32-byte key for each psk token.
     """
     protocol = _protocol(pattern)
     if [len(psk) for psk in psks] != [_KEY_BYTES] * protocol.psks:
         raise _misuse(f"{pattern} takes {protocol.psks} pre-shared keys of {_KEY_BYTES} bytes")
-    symmetric = _SymmetricState(protocol.first_hash)
-    symmetric.mix_hash(prologue)
+    chaining_key, key, hashed = protocol.first_hash, None, []
     for psk in psks[: protocol.first_psks]:
-        symmetric.mix_key_and_hash(psk)
-    return symmetric.snapshot()
+        chaining_key, added, key = _hkdf3(chaining_key, psk)
+        hashed.append(added)
+    return Start(chaining_key, key, tuple(hashed))
 
 
-_Snapshot: TypeAlias = tuple[Start, dict[str, X25519PublicKey], int]
+_Snapshot: TypeAlias = tuple[tuple[bytes, bytes, bytes | None, int], dict[str, X25519PublicKey], int]
 """What reading a message changes: the symmetric state, the remote keys, and how many psks were used."""
 
 
@@ -243,11 +249,11 @@ class HandshakeState:
         ephemeral: X25519PrivateKey,
         start: Start | None = None,
     ) -> None:
-        """Begin a handshake; ``start``, where given, is what `start_of` returned for the same arguments."""
+        """Begin a handshake; ``start``, where given, is what `start_of` returned for pattern and keys."""
         protocol = _protocol(pattern)
         self._messages = protocol.messages
-        self._symmetric = _SymmetricState(protocol.first_hash)
-        self._symmetric.restore(start_of(pattern, prologue, psks) if start is None else start)
+        start = start_of(pattern, psks) if start is None else start
+        self._symmetric = _SymmetricState(protocol.first_hash, prologue, start)
         self._initiator = initiator
         self._ours = {"e": ephemeral, "s": static}
         self._theirs: dict[str, X25519PublicKey] = {}

@@ -33,8 +33,6 @@ from quinkgl.wire.messages.session import (
 )
 
 PATTERN = "XXpsk0+psk3"
-_STARTS_KEPT = 4
-"""One for each mode and list of versions that are in use."""
 EPHEMERAL_BYTES = 32
 _INITIATOR_ROLE = b"\x00"
 _RESPONDER_ROLE = b"\x01"
@@ -75,7 +73,7 @@ class LocalParty:
     """What protects the packets of its sessions."""
     static_public: bytes = field(init=False)
     """The X25519 static public key of this process."""
-    _starts: dict[bytes, Start] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _start: Start = field(init=False, repr=False)
 
     def parameters_for(self, connection_id: bytes) -> TransportParameters:
         """Return what the peer is told in a handshake that names one of our connection ids."""
@@ -84,26 +82,25 @@ class LocalParty:
         return self.parameters.with_reset_token(reset_token(self.reset_key, connection_id))
 
     def noise(self, ephemeral: X25519PrivateKey, prologue_bytes: bytes, *, initiator: bool) -> HandshakeState:
-        """Begin a handshake [S-001, S-002, K-003, K-012]. What all of a kind begin with is computed once."""
-        psks = (self.keys.psk, self.keys.psk)
-        start = self._starts.get(prologue_bytes)
-        if start is None:
-            if len(self._starts) >= _STARTS_KEPT:
-                self._starts.clear()
-            start = self._starts[prologue_bytes] = start_of(PATTERN, prologue_bytes, psks)
+        """Begin a handshake [S-001, S-002, K-003, K-012]."""
         return HandshakeState(
             PATTERN,
             initiator=initiator,
             prologue=prologue_bytes,
             static=self.static,
-            psks=psks,
+            psks=self._psks,
             ephemeral=ephemeral,
-            start=start,
+            start=self._start,
         )
 
     def __post_init__(self) -> None:
-        """Compute the public key, once for all handshakes."""
+        """Compute what is the same in all handshakes, once."""
         object.__setattr__(self, "static_public", self.static.public_key().public_bytes_raw())
+        object.__setattr__(self, "_start", start_of(PATTERN, self._psks))
+
+    @property
+    def _psks(self) -> tuple[bytes, bytes]:
+        return self.keys.psk, self.keys.psk
 
 
 def prologue(keys: SwarmKeys, version: int, versions: tuple[int, ...]) -> bytes:
