@@ -247,6 +247,8 @@ def test_a_decision_is_said_again_until_it_is_acknowledged():
     pair.save(US)
     commit = Commit(name, pair.answer(name))
     assert pair.drain(US) == [commit]
+    pair.machines[US].handle_timer(now=pair.now)  # too early
+    assert pair.drain(US) == []
     for late in (0.0, 0.0, 0.3):
         pair.now = pair.machines[US].deadline() + late
         pair.machines[US].handle_timer(now=pair.now)

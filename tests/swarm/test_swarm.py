@@ -325,7 +325,7 @@ def test_a_session_that_ends_before_the_manifest_is_agreed_counts_as_a_failed_co
 @pytest.mark.req("H-002")
 def test_an_offer_before_the_manifest_is_agreed_is_refused():
     net = SwarmNetwork(seed=9)
-    net.add()
+    member = net.add()
     raw = add_raw_endpoint(net)
     raw.machine.connect(net.address(0), now=0.0)
     peer = net.identity(0).peer_id
@@ -334,6 +334,7 @@ def test_an_offer_before_the_manifest_is_agreed_is_refused():
     raw.machine.offer_object(peer, leaf_hash(body), leaf_hash(body), b"", body, now=net.network.now)
     net.network.run(lambda: isinstance(raw.events[-1], TransferFailed), limit_s=5)
     assert raw.events[-1].code == ErrorCode.NOT_WANTED
+    assert "object_not_wanted" not in member.machine.stats.dropped  # nobody else was asked
 
 
 @pytest.mark.req("H-002")
