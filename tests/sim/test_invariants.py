@@ -175,6 +175,24 @@ def test_a_peer_that_lacks_rounds_is_excused_only_where_it_lacks_nothing_that_wa
     assert world.liveness.missing() == lacking
 
 
+def test_an_author_that_wrote_to_others_alone_is_excused_and_one_whose_update_did_not_come_is_not():
+    world = World(replace(PLAN, heal_at_s=0.0))
+    world.heal()
+    world.run_until(12.0)
+    first, second = world.liveness.pairs()[0]
+    here, there = first, second
+    assert world.liveness.is_reached()
+    assert world.watch.has_written(there, here)
+    del here.received[there.identity.peer_id]
+    lacking = f"nothing of node {there.index} has come to node {here.index}"
+    assert world.liveness.missing() == lacking, "something was addressed to it"
+    world.watch._wrote_to.discard((there.identity.peer_id, here.identity.peer_id))  # noqa: SLF001
+    assert not world.liveness.is_reached(), "not excused as long as there is time"
+    assert world.liveness.missing() == ""
+    there.ended.clear()
+    assert world.liveness.missing().startswith(lacking), "it stands still"
+
+
 def test_a_delivery_that_never_was_is_noticed(world):
     peer, target = world.peers[0], world.peers[1]
     world.watch.on_published(peer, 777, bytes(32), b"", [target.identity.peer_id])

@@ -102,6 +102,7 @@ class Watch:
         self._published: dict[tuple[bytes, int, int], _Published] = {}
         self._arrived: dict[tuple[bytes, bytes], None] = {}
         self._addressed: dict[bytes, dict[bytes, float]] = {}
+        self._wrote_to: set[tuple[bytes, bytes]] = set()
         """By target, the updates that honest peers addressed to it since the heal, and when."""
         """Receiver and root of every update that an honest peer got."""
         self._from_nowhere: dict[tuple[int, Address], list[int]] = {}
@@ -139,6 +140,7 @@ class Watch:
             life.owed[target, root] = None
             if self._world.healed:
                 self._addressed.setdefault(target, {})[root] = self._world.scheduler.now
+                self._wrote_to.add((peer.identity.peer_id, target))
 
     def on_asked(self, peer: Peer, other: bytes) -> None:
         """A fingerprint is asked for."""
@@ -281,6 +283,10 @@ class Watch:
             for root, at in addressed.items()
             if at < until and (peer.identity.peer_id, root) not in self._arrived
         ]
+
+    def has_written(self, author: Peer, peer: Peer) -> bool:
+        """Whether an author has addressed any update to a peer since the heal."""
+        return (author.identity.peer_id, peer.identity.peer_id) in self._wrote_to
 
     # What hosts send
 

@@ -17,6 +17,8 @@ That takes somebody who sends it any. To whom an author sends is drawn by the ap
 nobody who stays is one of many neighbours to each of its own, and may not be drawn three times. So when time
 is up, and not before, a peer that went through its rounds is excused if it lacks nothing that was sent to it:
 every update that an honest peer addressed to it since the heal must have come, whatever its author was told.
+Nor does anything come of an author that went through its rounds and drew others in all of them: it takes
+turns among those that it has sessions with, and where these change, a turn may be missed.
 """
 
 
@@ -47,7 +49,9 @@ class Liveness:
                     missing.append(f"node {here.index} is down")
                 elif there.identity.peer_id not in [view.peer for view in swarm.peers()]:
                     missing.append(f"nodes {here.index} and {there.index} picked each other, no session")
-                elif here.received.get(there.identity.peer_id, -1.0) < healed_at:
+                elif here.received.get(there.identity.peer_id, -1.0) < healed_at and not (
+                    time_is_up and self._wrote_to_others(there, here)
+                ):
                     missing.append(f"nothing of node {there.index} has come to node {here.index}")
         if world.may_offer and world.exchanging:
             missing.append("exchanges may still begin")
@@ -92,6 +96,11 @@ class Liveness:
         """Whether a peer has gone through its rounds, and has all that was addressed to it since the heal."""
         ended = sum(1 for at in peer.ended if at > self._world.plan.heal_at_s)
         return ended >= _ROUNDS and not self._world.watch.outstanding(peer)
+
+    def _wrote_to_others(self, author: Peer, peer: Peer) -> bool:
+        """Whether an author went through its rounds since the heal and addressed nothing to a peer."""
+        ended = sum(1 for at in author.ended if at > self._world.plan.heal_at_s)
+        return ended >= _ROUNDS and not self._world.watch.has_written(author, peer)
 
     def company(self, peer: Peer) -> int:
         """Return how many honest peers a peer has a session with."""
