@@ -175,6 +175,19 @@ def test_a_peer_that_lacks_rounds_is_excused_only_where_it_lacks_nothing_that_wa
     assert world.liveness.missing() == lacking
 
 
+def test_a_session_that_began_after_the_heal_stays_and_one_of_about_then_may_be_of_an_earlier_life():
+    world = World(replace(PLAN, heal_at_s=0.0))
+    world.heal()
+    world.run_until(12.0)
+    event = PeerDisconnected(other(world), ErrorCode.E_RESET, "", by_remote=False)
+    connected = world.watch._lives[0].connected  # noqa: SLF001
+    connected[event.peer] = 4.9
+    world.watch.on_event(world.peers[0], event)
+    connected[event.peer] = 5.1
+    with pytest.raises(InvariantError, match="though nothing was wrong"):
+        world.watch.on_event(world.peers[0], event)
+
+
 def test_an_author_that_wrote_to_others_alone_is_excused_and_one_whose_update_did_not_come_is_not():
     world = World(replace(PLAN, heal_at_s=0.0))
     world.heal()

@@ -43,6 +43,9 @@ _NOBODYS_FAULT = (
     ErrorCode.E_RESET,
 )
 """Why a session of two honest peers may end; with every other code one says that the other broke a rule."""
+_BEGINS_WITHIN_S = 5.0
+"""A session that is reported so soon after the heal may have begun before it, with a life of the other side
+that ended in between."""
 _ON_THE_WAY_S = 5.0
 """Seconds for which an update may be on its way after the heal; a round is longer."""
 
@@ -203,7 +206,7 @@ class Watch:
                 f"node {peer.index} ended with node {other.index}, which is honest: "
                 f"{ErrorCode(event.code).name}, {event.reason}"
             )
-        if not self._world.healed or began_at < self._world.plan.heal_at_s:
+        if not self._world.healed or began_at < self._world.plan.heal_at_s + _BEGINS_WITHIN_S:
             return
         if other is None or other.left or event.code == ErrorCode.E_HS_DUP:
             return
